@@ -1,0 +1,159 @@
+// Package plane gives a tenant its Room: documents, audit log and, later,
+// vectors, graph, cache and keys, all bound to one tenant. No method here takes
+// a tenant id, so a call into another tenant cannot be written.
+//
+// Reading is free of ceremony; writing exists only on a Tx, and a Tx exists
+// only inside Room.Change, which commits the change and its audit event
+// together or not at all.
+package plane
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+	"github.com/google/uuid"
+)
+
+// Store is what a technology offers below the door. Its methods take a Scope,
+// which only tenant.Door makes.
+type Store interface {
+	Documents(tenant.Scope) Documents
+	Log(tenant.Scope) audit.Reader
+	Change(context.Context, tenant.Scope, audit.Event, func(Tx) error) (audit.Receipt, error)
+	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
+}
+
+// Plane is where rooms are.
+type Plane struct{ store Store }
+
+// New returns a plane over a store.
+func New(store Store) *Plane { return &Plane{store: store} }
+
+// Enter gives the room of the tenant that scope admits to.
+func (p *Plane) Enter(scope tenant.Scope) (Room, error) {
+	if err := scope.Check(); err != nil {
+		return Room{}, err
+	}
+	return Room{scope: scope, store: p.store}, nil
+}
+
+// Room is one tenant's data. The zero Room panics: it is nobody's.
+type Room struct {
+	scope tenant.Scope
+	store Store
+}
+
+// Scope is the capability the room was entered with.
+func (r Room) Scope() tenant.Scope { return r.scope }
+
+// Documents reads the tenant's documents.
+func (r Room) Documents() Documents { return r.store.Documents(r.scope) }
+
+// Log reads the tenant's audit log.
+func (r Room) Log() audit.Reader { return r.store.Log(r.scope) }
+
+// Change runs fn and commits what it wrote together with ev, in one
+// transaction. When fn fails, or the event cannot be written, nothing happened;
+// an unwritable event answers audit_unavailable. fn may run again after a
+// serialization failure and must not act on the outside world.
+func (r Room) Change(ctx context.Context, ev audit.Event, fn func(Tx) error) (audit.Receipt, error) {
+	return r.store.Change(ctx, r.scope, ev, fn)
+}
+
+// Record writes an event that changes nothing else (a refusal, a login that
+// failed, a read) and returns when it is durable. Writers share commits.
+func (r Room) Record(ctx context.Context, ev audit.Event) (audit.Receipt, error) {
+	return r.store.Record(ctx, r.scope, ev)
+}
+
+// Tx is the inside of a Change.
+type Tx interface {
+	Scope() tenant.Scope
+	Documents() DocumentWriter
+	// Detail adds to the event's details what is known only inside.
+	Detail(key string, value any)
+	// Once stores the answer of an idempotent request. A key that already has
+	// an answer makes the whole Change fail with *Replay, and nothing is written.
+	Once(ctx context.Context, key OnceKey, status int, answer []byte) error
+}
+
+// OnceKey names one idempotent request: the caller's Idempotency-Key with who
+// and where, and a digest of the body so that a key used for another request
+// shows.
+type OnceKey struct {
+	Key    [32]byte
+	Digest [32]byte
+}
+
+// Replay is the earlier answer to an idempotent request.
+type Replay struct {
+	Digest [32]byte
+	Status int
+	Answer []byte
+}
+
+func (*Replay) Error() string { return "the request was already answered" }
+
+// Document is one record of a tenant. Kind and ID name it; Parent is the
+// document it belongs to (a memory's agent). Name is unique within a kind where
+// it is not empty. Text is what full-text search reads. Data is JSON of the
+// kind's own shape. Version grows by one at each update.
+type Document struct {
+	Kind    string
+	ID      uuid.UUID
+	Parent  uuid.UUID
+	Name    string
+	Text    string
+	Tags    []string
+	Data    json.RawMessage
+	Version int64
+	Created time.Time
+	Updated time.Time
+}
+
+// Filter selects documents of one kind, newest first. After is an opaque
+// cursor from Page.Next.
+type Filter struct {
+	Kind   string
+	Parent uuid.UUID
+	Tag    string
+	After  string
+	Limit  int // 1 to 200
+}
+
+// Page is one page of a listing; Next is empty at the end.
+type Page struct {
+	Documents []Document
+	Next      string
+}
+
+// Hit is a search result; Score orders hits within one answer only.
+type Hit struct {
+	Document
+	Score float64
+}
+
+// Documents reads documents. A missing document answers not_found, exactly as
+// another tenant's does.
+type Documents interface {
+	Get(ctx context.Context, kind string, id uuid.UUID) (Document, error)
+	List(ctx context.Context, f Filter) (Page, error)
+	// Search ranks documents of f.Kind by their text against words as typed.
+	Search(ctx context.Context, words string, f Filter) ([]Hit, error)
+}
+
+// DocumentWriter writes documents inside a Change.
+type DocumentWriter interface {
+	// Create stores a new document and returns it with version and times. A
+	// name already taken answers conflict; a parent that is not there answers
+	// validation_failed.
+	Create(ctx context.Context, d Document) (Document, error)
+	// Update replaces everything but identity. ifVersion > 0 must match, or it
+	// answers precondition_failed.
+	Update(ctx context.Context, d Document, ifVersion int64) (Document, error)
+	// Delete removes a document and what belongs to it.
+	Delete(ctx context.Context, kind string, id uuid.UUID, ifVersion int64) error
+}
