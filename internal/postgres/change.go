@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/plane"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+const changeTries = 3
+
+// Change runs fn in a transaction bound to scope and commits it together with
+// ev. Statements of fn that need no answer are queued and travel with the event
+// and the COMMIT, so the common change costs one round trip.
+func (s *Store) Change(ctx context.Context, scope tenant.Scope, ev audit.Event, fn func(plane.Tx) error) (audit.Receipt, error) {
+	if err := scope.Check(); err != nil {
+		return audit.Receipt{}, err
+	}
+	for try := 1; ; try++ {
+		r, err := s.change(ctx, scope, ev, fn)
+		if err != nil && again(err) && try < changeTries && ctx.Err() == nil {
+			continue
+		}
+		if err == nil {
+			s.seq.poke(scope)
+		}
+		return r, translate(err)
+	}
+}
+
+func (s *Store) change(ctx context.Context, scope tenant.Scope, ev audit.Event, fn func(plane.Tx) error) (audit.Receipt, error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return audit.Receipt{}, err
+	}
+	defer conn.Release()
+	tx := &Tx{scope: scope, conn: conn.Conn(), ev: &ev, now: s.now, queue: &pgx.Batch{}}
+	tx.queue.Queue(`BEGIN`)
+	tx.queue.Queue(setTenant, scope.ID().String())
+	defer tx.abandon()
+
+	if err := fn(tx); err != nil {
+		return audit.Receipt{}, err
+	}
+	sealed, err := audit.Seal(ev, s.now)
+	if err != nil {
+		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
+	}
+	queueEvent(tx.queue, scope.ID(), sealed)
+	tx.queue.Queue(`COMMIT`)
+	if err := tx.flush(ctx); err != nil {
+		return audit.Receipt{}, err
+	}
+	if tx.conn.PgConn().TxStatus() != 'I' {
+		return audit.Receipt{}, errors.New("commit: the transaction did not end")
+	}
+	tx.done = true
+	return sealed.Receipt(), nil
+}
+
+// Tx is the inside of a change: plane.Tx, and for this package's other stores
+// the statements themselves.
+type Tx struct {
+	scope tenant.Scope
+	conn  *pgx.Conn
+	ev    *audit.Event
+	now   nowFunc
+	queue *pgx.Batch
+	done  bool
+}
+
+var _ plane.Tx = (*Tx)(nil)
+
+// Scope is the tenant the change happens in.
+func (tx *Tx) Scope() tenant.Scope { return tx.scope }
+
+// Documents writes documents.
+func (tx *Tx) Documents() plane.DocumentWriter { return documentWriter{tx} }
+
+// Detail adds to the event.
+func (tx *Tx) Detail(key string, value any) {
+	d := make(map[string]any, len(tx.ev.Details)+1)
+	for k, v := range tx.ev.Details {
+		d[k] = v
+	}
+	d[key] = value
+	tx.ev.Details = d
+}
+
+// Once stores an idempotent answer, or finds the earlier one.
+func (tx *Tx) Once(ctx context.Context, key plane.OnceKey, status int, answer []byte) error {
+	n, err := tx.exec(ctx, `INSERT INTO idempotency (tenant_id, key, digest, status, answer) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT DO NOTHING`, tx.scope.ID().String(), key.Key[:], key.Digest[:], status, answer)
+	if err != nil || n == 1 {
+		return err
+	}
+	var r plane.Replay
+	var digest []byte
+	err = tx.row(ctx, []any{&digest, &r.Status, &r.Answer},
+		`SELECT digest, status, answer FROM idempotency WHERE tenant_id = $1 AND key = $2`, tx.scope.ID().String(), key.Key[:])
+	if err != nil {
+		return err
+	}
+	copy(r.Digest[:], digest)
+	return &r
+}
+
+// flush sends what is queued and reads the answers; the first refusal wins.
+func (tx *Tx) flush(ctx context.Context) error {
+	if tx.queue.Len() == 0 {
+		return nil
+	}
+	b := tx.queue
+	tx.queue = &pgx.Batch{}
+	return tx.conn.SendBatch(ctx, b).Close()
+}
+
+// later queues a statement whose answer nobody needs.
+func (tx *Tx) later(sql string, args ...any) { tx.queue.Queue(sql, args...) }
+
+// send flushes the queue with one more statement and hands its rows to read.
+func (tx *Tx) send(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	b := tx.queue
+	tx.queue = &pgx.Batch{}
+	before := b.Len()
+	b.Queue(sql, args...)
+	br := tx.conn.SendBatch(ctx, b)
+	err := func() error {
+		for range before {
+			if _, err := br.Exec(); err != nil {
+				return err
+			}
+		}
+		rows, err := br.Query()
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if err := read(rows); err != nil {
+			return err
+		}
+		rows.Close()
+		return rows.Err()
+	}()
+	if cerr := br.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (tx *Tx) row(ctx context.Context, into []any, sql string, args ...any) error {
+	return tx.send(ctx, one(func(r pgx.Rows) error { return r.Scan(into...) }), sql, args...)
+}
+
+func (tx *Tx) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	var tag pgconn.CommandTag
+	err := tx.send(ctx, func(r pgx.Rows) error {
+		for r.Next() {
+		}
+		r.Close()
+		tag = r.CommandTag()
+		return r.Err()
+	}, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+// abandon rolls back what did not commit. A connection that cannot is closed,
+// which rolls back too.
+func (tx *Tx) abandon() {
+	if tx.done || tx.conn.IsClosed() || tx.conn.PgConn().TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
+	defer cancel()
+	if _, err := tx.conn.Exec(ctx, `ROLLBACK`); err != nil {
+		_ = tx.conn.Close(ctx)
+	}
+}
+
+// own is the transaction that this package made; any other is a wiring fault.
+func own(tx plane.Tx) (*Tx, error) {
+	t, ok := tx.(*Tx)
+	if !ok {
+		return nil, fmt.Errorf("postgres: a %T is not this store's transaction", tx)
+	}
+	return t, nil
+}

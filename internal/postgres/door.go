@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// houseTables hold no tenant's content and therefore carry no tenant policy.
+// Everything else must.
+var houseTables = map[string]string{
+	"tenants":          "the list of tenants itself",
+	"login_names":      "digests that lead a login without tenant to its tenant",
+	"goose_db_version": "which migrations ran",
+}
+
+// checkDoor refuses to start on a database that could let a tenant through the
+// wall: a role with too much power, a table without its policy, an audit log
+// that can be rewritten.
+func (s *Store) checkDoor(ctx context.Context) error {
+	var user string
+	var super, bypass, createRole, createDB bool
+	err := s.pool.QueryRow(ctx, `SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user`).
+		Scan(&user, &super, &bypass, &createRole, &createDB)
+	if err != nil {
+		return fmt.Errorf("check the database role: %w", translate(err))
+	}
+	for _, p := range []struct {
+		held bool
+		what string
+	}{
+		{super, "is a superuser"}, {bypass, "may bypass row-level security"},
+		{createRole, "may create roles"}, {createDB, "may create databases"},
+	} {
+		if p.held {
+			return fmt.Errorf("refusing to start: database role %q %s; give DATABASE_URL a plain member of openclaw_app and keep the owner for `openclaw migrate`", user, p.what)
+		}
+	}
+
+	// Power can also be inherited or assumed with SET ROLE.
+	rows, err := s.pool.Query(ctx, `SELECT rolname FROM pg_roles
+		WHERE (rolsuper OR rolbypassrls OR oid IN (SELECT relowner FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace))
+		  AND pg_has_role(current_user, oid, 'MEMBER')`)
+	if err != nil {
+		return fmt.Errorf("check the database role: %w", translate(err))
+	}
+	strong, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("check the database role: %w", translate(err))
+	}
+	if len(strong) > 0 {
+		return fmt.Errorf("refusing to start: database role %q is or may become %s, which owns the tables or stands above the policies", user, strings.Join(strong, ", "))
+	}
+
+	bare, err := s.bareTables(ctx)
+	if err != nil {
+		return err
+	}
+	if len(bare) > 0 {
+		return fmt.Errorf("refusing to start: without forced row-level security and the tenant policy: %s; run `openclaw migrate`", strings.Join(bare, ", "))
+	}
+	return s.checkAuditTables(ctx)
+}
+
+// bareTables lists the tables of the schema that lack the tenant policy and
+// are not the house's own.
+func (s *Store) bareTables(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT c.relname FROM pg_class c
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f')
+		  AND NOT (c.relrowsecurity AND c.relforcerowsecurity
+		    AND (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) = 1
+		    AND EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd = '*' AND p.polpermissive
+		      AND pg_get_expr(p.polqual, p.polrelid) = $1 AND pg_get_expr(p.polwithcheck, p.polrelid) = $1))
+		ORDER BY 1`,
+		`(tenant_id = (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid)`)
+	if err != nil {
+		return nil, fmt.Errorf("check the schema: %w", translate(err))
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("check the schema: %w", translate(err))
+	}
+	var bare []string
+	for _, t := range all {
+		if _, ok := houseTables[t]; !ok {
+			bare = append(bare, t)
+		}
+	}
+	return bare, nil
+}
+
+// checkAuditTables makes sure that the log exists, that this role can only add
+// to it, and that the triggers which refuse everybody else are in force.
+func (s *Store) checkAuditTables(ctx context.Context) error {
+	var tables, writable, guards int
+	err := s.pool.QueryRow(ctx, `SELECT
+		(SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname IN ('audit_events', 'audit_leaves')),
+		(SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+		   AND (c.relname LIKE 'audit\_events%' OR c.relname = 'audit_leaves') AND c.relkind IN ('r', 'p')
+		   AND (has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE') OR has_table_privilege(c.oid, 'TRUNCATE')
+		     OR has_any_column_privilege(c.oid, 'UPDATE'))),
+		(SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+		   WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('O', 'A')
+		     AND t.tgname IN ('audit_events_immutable', 'audit_leaves_immutable', 'audit_events_no_truncate', 'audit_leaves_no_truncate')
+		     AND c.relname IN ('audit_events', 'audit_leaves'))`).Scan(&tables, &writable, &guards)
+	switch {
+	case err != nil:
+		return fmt.Errorf("check the audit log: %w", translate(err))
+	case tables != 2:
+		return fmt.Errorf("the database is not migrated; run `openclaw migrate`")
+	case writable != 0:
+		return fmt.Errorf("refusing to start: the application's role may rewrite %d of the audit log's tables; revoke UPDATE, DELETE and TRUNCATE", writable)
+	case guards != 4:
+		return fmt.Errorf("refusing to start: the audit log's triggers are missing or disabled (%d of 4 in force)", guards)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+const (
+	sequenceEvery = 100 * time.Millisecond // how long a committed event may stay unnumbered
+	sequenceSweep = 5 * time.Second        // other replicas' leftovers, after their crash
+	sequenceBatch = 10_000
+	sequenceTime  = 20 * time.Second
+)
+
+// sequencer numbers committed events: those of this store soon after their
+// commit, everybody's in a slow sweep, and a reader's own before it reads.
+type sequencer struct {
+	s       *Store
+	mu      sync.Mutex
+	dirty   map[tenant.ID]tenant.Scope
+	wake    chan struct{}
+	closing chan struct{}
+	once    sync.Once
+	wg      sync.WaitGroup
+}
+
+func startSequencer(s *Store) *sequencer {
+	q := &sequencer{s: s, dirty: map[tenant.ID]tenant.Scope{}, wake: make(chan struct{}, 1), closing: make(chan struct{})}
+	q.wg.Add(1)
+	go q.run()
+	return q
+}
+
+func (q *sequencer) stop() {
+	q.once.Do(func() { close(q.closing) })
+	q.wg.Wait()
+}
+
+// poke says that the tenant has events to number.
+func (q *sequencer) poke(scope tenant.Scope) {
+	q.mu.Lock()
+	_, known := q.dirty[scope.ID()]
+	q.dirty[scope.ID()] = scope
+	q.mu.Unlock()
+	if !known {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (q *sequencer) run() {
+	defer q.wg.Done()
+	sweep := time.NewTicker(sequenceSweep)
+	defer sweep.Stop()
+	q.sweep()
+	for {
+		select {
+		case <-q.closing:
+			q.round()
+			return
+		case <-sweep.C:
+			q.sweep()
+		case <-q.wake:
+			// Let a burst gather: one search then numbers all of it.
+			select {
+			case <-time.After(sequenceEvery):
+			case <-q.closing:
+			}
+			q.round()
+		}
+	}
+}
+
+func (q *sequencer) round() {
+	q.mu.Lock()
+	scopes := q.dirty
+	q.dirty = map[tenant.ID]tenant.Scope{}
+	q.mu.Unlock()
+	for _, scope := range scopes {
+		if err := q.number(context.Background(), scope); err != nil {
+			q.s.log.Warn("number audit events", "tenant", scope.ID().String(), "error", err)
+			q.poke(scope)
+		}
+	}
+}
+
+// number gives every event of the tenant that is committed now its number.
+func (q *sequencer) number(ctx context.Context, scope tenant.Scope) error {
+	ctx, cancel := context.WithTimeout(ctx, sequenceTime)
+	defer cancel()
+	for {
+		var n int
+		err := q.s.query(ctx, scope, one(func(r pgx.Rows) error { return r.Scan(&n) }), `SELECT audit_sequence($1)`, sequenceBatch)
+		if err != nil || n < sequenceBatch {
+			return err
+		}
+	}
+}
+
+// sweep numbers what a crashed replica left, for all tenants in one round trip.
+func (q *sequencer) sweep() {
+	ctx, cancel := context.WithTimeout(context.Background(), sequenceTime)
+	defer cancel()
+	if err := q.sweepAll(ctx); err != nil && ctx.Err() == nil {
+		q.s.log.Warn("sweep unnumbered audit events", "error", err)
+	}
+}
+
+func (q *sequencer) sweepAll(ctx context.Context) error {
+	rows, err := q.s.pool.Query(ctx, `SELECT id::text FROM tenants`)
+	if err != nil {
+		return err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	for _, id := range ids {
+		b.Queue(setTenant, id)
+		b.Queue(`SELECT audit_sequence($1)`, sequenceBatch)
+	}
+	return q.s.pool.SendBatch(ctx, b).Close()
+}
