@@ -1,0 +1,301 @@
+package quota
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+)
+
+// LocalConfig is for NewLocal. The zero value is good.
+type LocalConfig struct {
+	Clock    func() time.Time // time.Now; its monotonic reading is used where there is one
+	SlotTerm time.Duration    // a Slot neither released nor renewed lasts one to two of these; 2 min, at least 10 s
+	MaxRows  int              // subjects tracked at once; 1 Mi (at about 110 bytes)
+}
+
+// Local is the Limiter of one process: exact, without locks on the path of a
+// decision, in bounded memory. When MaxRows subjects carry information at once,
+// a subject not seen before is refused as unavailable. It starts nothing.
+type Local struct {
+	clock func() time.Time
+	base  time.Time
+	term  int64 // µs
+	rows  *rows
+	holds sync.Pool
+}
+
+var _ Limiter = (*Local)(nil)
+
+// NewLocal returns an empty limiter: all buckets are full.
+func NewLocal(c LocalConfig) *Local {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.SlotTerm == 0 {
+		c.SlotTerm = 2 * time.Minute
+	}
+	if c.MaxRows == 0 {
+		c.MaxRows = 1 << 20
+	}
+	l := &Local{clock: c.Clock, base: c.Clock(), rows: newRows(c.MaxRows)}
+	l.term = max(c.SlotTerm, 10*time.Second).Microseconds() // 24 bits of terms: 5 years
+	l.holds.New = func() any { return &hold{owner: l} }
+	return l
+}
+
+// Rows is the number of subjects tracked now.
+func (l *Local) Rows() int { return l.rows.count() }
+
+func (l *Local) now(at time.Time) (now int64, term uint64) {
+	if at.IsZero() {
+		at = l.clock()
+	}
+	// A row evicted for being full must not be found full again by a clock that
+	// went back to before it was.
+	now = max(0, at.Sub(l.base).Microseconds(), l.rows.floor.Load())
+	return now, min(uint64(now/l.term), maxTerm)
+}
+
+// Take implements Limiter. It does not block and ignores ctx.
+func (l *Local) Take(_ context.Context, ask Ask) (Decision, error) {
+	cost, err := ask.Check()
+	if err != nil {
+		return Decision{}, err
+	}
+	switch ask.Plan.mode {
+	case Unlimited:
+		return Decision{Outcome: Exempt, Plan: ask.Plan}, nil
+	case Off:
+		return Decision{Outcome: SwitchedOff, Plan: ask.Plan}, nil
+	}
+	steps := ask.Plan.steps
+	if ask.Key.user == (Key{}).user {
+		steps = steps[:ask.Plan.tenantSteps]
+	}
+	if len(steps) == 0 { // limits per user only, and no user: nothing to count
+		return Decision{Outcome: Exempt, Plan: ask.Plan}, nil
+	}
+	now, term := l.now(ask.At)
+	for {
+		var at [4]*row
+		for i := 0; i <= steps[len(steps)-1].level; i++ {
+			k := ask.Plan.rowKey(i, ask.Key)
+			if at[i] = l.rows.open(&k, now, term); at[i] == nil {
+				err := fault.New(fault.Unavailable, "too many callers are tracked")
+				err.RetryAfter = time.Second
+				return Decision{}, err
+			}
+		}
+		d := Decision{Plan: ask.Plan}
+		if l.decide(&d, steps, &at, cost, now, term) {
+			return d, nil
+		}
+		runtime.Gosched() // a row was being evicted: look again
+	}
+}
+
+// rowKey names the row of the i-th level.
+func (p *Plan) rowKey(i int, k Key) rowKey {
+	r := rowKey{tenant: k.tenant}
+	s := p.levels[i].Subject
+	if s >= OfUser {
+		r.user = k.user
+	}
+	if s == OfTenantClass || s == OfUserClass {
+		r.class = p.Class
+	}
+	return r
+}
+
+// decide charges every step or none. False means that a row is gone.
+func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, term uint64) bool {
+	// Looking first keeps a flood at a closed door from writing anything. A
+	// bucket that is over its limit and holds no tentative charge refuses
+	// rightly, whatever the others say.
+	if len(steps) > 1 {
+		for i := range steps {
+			if s := &steps[i]; s.index != slotStep {
+				word := at[s.level].windows[s.index].word.Load()
+				if word&pendingMask == 0 && int64(word>>pendingBits)-now+cost*s.w.Interval > s.w.Span {
+					l.refuse(d, steps, at, i, cost, now)
+					return true
+				}
+			}
+		}
+	}
+	var h *hold
+	best := int64(-1)
+	for i := range steps {
+		s := &steps[i]
+		r := at[s.level]
+		tentative := i < len(steps)-1
+		var v verdict
+		if s.index == slotStep {
+			var t uint64
+			if v, t = r.slots.take(term, s.limit, tentative); v == charged {
+				if h == nil {
+					h = l.holds.Get().(*hold)
+					h.n = 0
+				}
+				h.slots[h.n], h.terms[h.n] = &r.slots, t
+				h.n++
+			}
+		} else {
+			var depth int64
+			if v, depth = r.windows[s.index].charge(now, cost*s.w.Interval, s.w.Span, tentative); v == charged {
+				if left := (s.w.Span - depth) / s.w.Interval; best < 0 || left < best {
+					best = left
+					d.Policy, d.Remaining = s.w.Policy, left
+					d.Next, d.Reset = Reading{s.w, depth}.Next(), micros(depth)
+				}
+			}
+		}
+		if v == charged {
+			continue
+		}
+		for j := range steps[:i] {
+			if s := &steps[j]; s.index == slotStep {
+				at[s.level].slots.giveBack()
+			} else {
+				at[s.level].windows[s.index].giveBack(cost * s.w.Interval)
+			}
+		}
+		if h != nil {
+			h.drop()
+		}
+		if v == gone {
+			d.Policy = nil
+			return false
+		}
+		l.refuse(d, steps, at, i, cost, now)
+		return true
+	}
+	for i := range steps[:len(steps)-1] {
+		if s := &steps[i]; s.index == slotStep {
+			at[s.level].slots.commit()
+		} else {
+			at[s.level].windows[s.index].commit()
+		}
+	}
+	d.Outcome = Admitted
+	if h != nil {
+		d.Slot = Slot{h, h.token.Load()}
+	}
+	if d.Policy == nil { // caps only
+		s := &steps[0]
+		d.Policy = d.Plan.levels[s.level].Slots
+		d.Remaining = max(0, s.limit-at[s.level].slots.running(term))
+	}
+	return true
+}
+
+// refuse fills d for step i, naming the bucket that has to be waited for
+// longest: a client that waited for a shorter one would come in vain.
+func (l *Local) refuse(d *Decision, steps []step, at *[4]*row, i int, cost, now int64) {
+	d.Outcome, d.Remaining, d.Next, d.Reset = Refused, 0, 0, 0
+	s := &steps[i]
+	if s.index == slotStep {
+		d.Policy, d.RetryAfter = d.Plan.levels[s.level].Slots, SlotRetry
+	} else {
+		d.Policy, d.RetryAfter = s.w.Policy, micros(1)
+	}
+	for j := range steps {
+		s := &steps[j]
+		if s.index == slotStep {
+			continue
+		}
+		read := Reading{s.w, at[s.level].windows[s.index].depth(now)}
+		if w := read.Wait(cost); w >= d.RetryAfter {
+			d.Policy, d.RetryAfter = s.w.Policy, w
+			d.Remaining, d.Next, d.Reset = read.Remaining(), read.Next(), read.Reset()
+		}
+	}
+}
+
+// Usage implements Limiter.
+func (l *Local) Usage(_ context.Context, key Key, plan *Plan) ([]State, error) {
+	if _, err := (Ask{Key: key, Plan: plan}).Check(); err != nil {
+		return nil, err
+	}
+	now, term := l.now(time.Time{})
+	var out []State
+	for i, level := range plan.For(key) {
+		k := plan.rowKey(i, key)
+		r := l.rows.find(&k)
+		if r == nil {
+			r = new(row)
+		}
+		for j := range level.Windows {
+			if w := &level.Windows[j]; w.Policy != nil {
+				read := Reading{w, r.windows[j].depth(now)}
+				out = append(out, State{w.Policy, read.Remaining(), read.Reset()})
+			}
+		}
+		if level.Slots != nil {
+			out = append(out, State{level.Slots, max(0, level.Slots.Limit-r.slots.running(term)), 0})
+		}
+	}
+	return out, nil
+}
+
+// hold stands behind a Slot and is used again after it. The token tells a late
+// second Release that the hold is somebody else's by now: it is even while the
+// slot is held, odd while someone works on it, and larger ever after.
+type hold struct {
+	owner *Local
+	token atomic.Uint64
+	n     int
+	slots [4]*slots
+	terms [4]uint64
+}
+
+var _ Holder = (*hold)(nil)
+
+// begin makes the caller the only one to touch the hold, if it is still token's.
+func (h *hold) begin(token uint64) bool {
+	for !h.token.CompareAndSwap(token, token+1) {
+		if h.token.Load() != token+1 {
+			return false
+		}
+		runtime.Gosched()
+	}
+	return true
+}
+
+func (h *hold) Release(token uint64) {
+	if !h.begin(token) {
+		return
+	}
+	for i := range h.n {
+		h.slots[i].release(h.terms[i])
+	}
+	h.token.Store(token + 2)
+	h.drop()
+}
+
+func (h *hold) Renew(token uint64) bool {
+	if !h.begin(token) {
+		return false
+	}
+	_, term := h.owner.now(time.Time{})
+	ok := true
+	for i := range h.n {
+		t, kept := h.slots[i].renew(h.terms[i], term)
+		if kept {
+			h.terms[i] = t
+		}
+		ok = ok && kept
+	}
+	h.token.Store(token)
+	return ok
+}
+
+func (h *hold) drop() {
+	clear(h.slots[:h.n])
+	h.n = 0
+	h.owner.holds.Put(h)
+}
