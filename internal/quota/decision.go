@@ -50,14 +50,19 @@ type Decision struct {
 	Plan       *Plan         // the one that was asked
 	Policy     *Policy       // the tightest window; on refusal the one to wait for; nil if nothing was counted
 	Remaining  int64         // tokens left under Policy
-	Next       time.Duration // until Policy has one token more; 0 when full or unknown
-	Reset      time.Duration // until Policy is full again
+	Reading    Reading       // of Policy's bucket after the decision; zero for a cap
 	RetryAfter time.Duration // on refusal: when the same ask can succeed
 	Slot       Slot          // release it when the request ends; released twice or never taken is fine
 }
 
 // Allowed reports whether the request may go on.
 func (d Decision) Allowed() bool { return d.Outcome != Refused }
+
+// Next is the time until Policy has one token more; 0 when full or unknown.
+func (d Decision) Next() time.Duration { return d.Reading.Next() }
+
+// Reset is the time until Policy is full again; 0 when full or unknown.
+func (d Decision) Reset() time.Duration { return d.Reading.Reset() }
 
 // Err is nil, or the fault for a refusal: rate_limit_exceeded.
 func (d Decision) Err() error {
@@ -87,7 +92,7 @@ func (d Decision) WriteHeader(h http.Header) {
 	b = append(b, d.Policy.Name...) // a word: needs no escaping
 	b = append(b, `";r=`...)
 	b = strconv.AppendInt(b, max(d.Remaining, 0), 10)
-	wait := d.Next
+	wait := d.Next()
 	if !d.Allowed() {
 		wait = d.RetryAfter
 	}
@@ -140,8 +145,8 @@ func (s Slot) Release() {
 // lost and the request should end. The zero Slot renews.
 func (s Slot) Renew() bool { return s.holder == nil || s.holder.Renew(s.token) }
 
-// Reading is what an implementation of Limiter saw of one window, before the
-// charge: Depth is how far the bucket is below full, in µs.
+// Reading is what an implementation of Limiter saw of one window: Depth is how
+// far the bucket is below full, in µs.
 type Reading struct {
 	Window *Window
 	Depth  int64
@@ -157,6 +162,9 @@ func (r Reading) Remaining() int64 {
 
 // Next is the time until there is one token more.
 func (r Reading) Next() time.Duration {
+	if r.Window == nil {
+		return 0
+	}
 	depth := max(r.Depth, 0)
 	if depth == 0 || r.Window.Span == 0 {
 		return 0

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -50,48 +51,43 @@ func NewLocal(c LocalConfig) *Local {
 // Rows is the number of subjects tracked now.
 func (l *Local) Rows() int { return l.rows.count() }
 
-func (l *Local) now(at time.Time) (now int64, term uint64) {
+func (l *Local) now(at time.Time) int64 {
 	if at.IsZero() {
 		at = l.clock()
 	}
 	// A row evicted for being full must not be found full again by a clock that
 	// went back to before it was.
-	now = max(0, at.Sub(l.base).Microseconds(), l.rows.floor.Load())
-	return now, min(uint64(now/l.term), maxTerm)
+	return max(0, at.Sub(l.base).Microseconds(), l.rows.floor.Load())
 }
 
+func (l *Local) termAt(now int64) uint64 { return min(uint64(now/l.term), maxTerm) }
+
 // Take implements Limiter. It does not block and ignores ctx.
-func (l *Local) Take(_ context.Context, ask Ask) (Decision, error) {
+func (l *Local) Take(_ context.Context, ask Ask) (d Decision, err error) {
 	cost, err := ask.Check()
 	if err != nil {
-		return Decision{}, err
+		return d, err
 	}
-	switch ask.Plan.mode {
-	case Unlimited:
-		return Decision{Outcome: Exempt, Plan: ask.Plan}, nil
-	case Off:
-		return Decision{Outcome: SwitchedOff, Plan: ask.Plan}, nil
+	d.Plan = ask.Plan
+	if d.Outcome = ask.Plan.exempt(ask.Key); d.Outcome != Refused {
+		return d, nil
 	}
 	steps := ask.Plan.steps
 	if ask.Key.user == (Key{}).user {
 		steps = steps[:ask.Plan.tenantSteps]
 	}
-	if len(steps) == 0 { // limits per user only, and no user: nothing to count
-		return Decision{Outcome: Exempt, Plan: ask.Plan}, nil
-	}
-	now, term := l.now(ask.At)
+	now := l.now(ask.At)
 	for {
 		var at [4]*row
 		for i := 0; i <= steps[len(steps)-1].level; i++ {
 			k := ask.Plan.rowKey(i, ask.Key)
-			if at[i] = l.rows.open(&k, now, term); at[i] == nil {
+			if at[i] = l.rows.open(&k, now, l); at[i] == nil {
 				err := fault.New(fault.Unavailable, "too many callers are tracked")
 				err.RetryAfter = time.Second
 				return Decision{}, err
 			}
 		}
-		d := Decision{Plan: ask.Plan}
-		if l.decide(&d, steps, &at, cost, now, term) {
+		if l.decide(&d, steps, &at, cost, now) {
 			return d, nil
 		}
 		runtime.Gosched() // a row was being evicted: look again
@@ -112,7 +108,7 @@ func (p *Plan) rowKey(i int, k Key) rowKey {
 }
 
 // decide charges every step or none. False means that a row is gone.
-func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, term uint64) bool {
+func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) bool {
 	// Looking first keeps a flood at a closed door from writing anything. A
 	// bucket that is over its limit and holds no tentative charge refuses
 	// rightly, whatever the others say.
@@ -128,7 +124,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, 
 		}
 	}
 	var h *hold
-	best := int64(-1)
+	d.Remaining = math.MaxInt64
 	for i := range steps {
 		s := &steps[i]
 		r := at[s.level]
@@ -136,7 +132,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, 
 		var v verdict
 		if s.index == slotStep {
 			var t uint64
-			if v, t = r.slots.take(term, s.limit, tentative); v == charged {
+			if v, t = r.slots.take(l.termAt(now), s.limit, tentative); v == charged {
 				if h == nil {
 					h = l.holds.Get().(*hold)
 					h.n = 0
@@ -147,10 +143,8 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, 
 		} else {
 			var depth int64
 			if v, depth = r.windows[s.index].charge(now, cost*s.w.Interval, s.w.Span, tentative); v == charged {
-				if left := (s.w.Span - depth) / s.w.Interval; best < 0 || left < best {
-					best = left
-					d.Policy, d.Remaining = s.w.Policy, left
-					d.Next, d.Reset = Reading{s.w, depth}.Next(), micros(depth)
+				if left := s.w.tokens(s.w.Span - depth); left < d.Remaining {
+					d.Remaining, d.Reading = left, Reading{s.w, depth}
 				}
 			}
 		}
@@ -168,7 +162,6 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, 
 			h.drop()
 		}
 		if v == gone {
-			d.Policy = nil
 			return false
 		}
 		l.refuse(d, steps, at, i, cost, now)
@@ -185,18 +178,20 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64, 
 	if h != nil {
 		d.Slot = Slot{h, h.token.Load()}
 	}
-	if d.Policy == nil { // caps only
+	if d.Reading.Window == nil { // caps only
 		s := &steps[0]
 		d.Policy = d.Plan.levels[s.level].Slots
-		d.Remaining = max(0, s.limit-at[s.level].slots.running(term))
+		d.Remaining = max(0, s.limit-at[s.level].slots.running(l.termAt(now)))
+		return true
 	}
+	d.Policy = d.Reading.Window.Policy
 	return true
 }
 
 // refuse fills d for step i, naming the bucket that has to be waited for
 // longest: a client that waited for a shorter one would come in vain.
 func (l *Local) refuse(d *Decision, steps []step, at *[4]*row, i int, cost, now int64) {
-	d.Outcome, d.Remaining, d.Next, d.Reset = Refused, 0, 0, 0
+	d.Outcome, d.Remaining, d.Reading = Refused, 0, Reading{}
 	s := &steps[i]
 	if s.index == slotStep {
 		d.Policy, d.RetryAfter = d.Plan.levels[s.level].Slots, SlotRetry
@@ -211,7 +206,7 @@ func (l *Local) refuse(d *Decision, steps []step, at *[4]*row, i int, cost, now 
 		read := Reading{s.w, at[s.level].windows[s.index].depth(now)}
 		if w := read.Wait(cost); w >= d.RetryAfter {
 			d.Policy, d.RetryAfter = s.w.Policy, w
-			d.Remaining, d.Next, d.Reset = read.Remaining(), read.Next(), read.Reset()
+			d.Remaining, d.Reading = read.Remaining(), read
 		}
 	}
 }
@@ -221,7 +216,7 @@ func (l *Local) Usage(_ context.Context, key Key, plan *Plan) ([]State, error) {
 	if _, err := (Ask{Key: key, Plan: plan}).Check(); err != nil {
 		return nil, err
 	}
-	now, term := l.now(time.Time{})
+	now := l.now(time.Time{})
 	var out []State
 	for i, level := range plan.For(key) {
 		k := plan.rowKey(i, key)
@@ -236,7 +231,7 @@ func (l *Local) Usage(_ context.Context, key Key, plan *Plan) ([]State, error) {
 			}
 		}
 		if level.Slots != nil {
-			out = append(out, State{level.Slots, max(0, level.Slots.Limit-r.slots.running(term)), 0})
+			out = append(out, State{level.Slots, max(0, level.Slots.Limit-r.slots.running(l.termAt(now))), 0})
 		}
 	}
 	return out, nil
@@ -281,7 +276,7 @@ func (h *hold) Renew(token uint64) bool {
 	if !h.begin(token) {
 		return false
 	}
-	_, term := h.owner.now(time.Time{})
+	term := h.owner.termAt(h.owner.now(time.Time{}))
 	ok := true
 	for i := range h.n {
 		t, kept := h.slots[i].renew(h.terms[i], term)

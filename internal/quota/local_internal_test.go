@@ -210,8 +210,8 @@ func BenchmarkTake(b *testing.B) {
 	wide := windowsOnly(whole)
 	for i := range wide.levels { // never refuses: Next and the divisions are paid each time
 		for j := range wide.levels[i].Windows {
-			wide.levels[i].Windows[j].Interval = 1
-			wide.levels[i].Windows[j].Span = 1 << 40
+			w := &wide.levels[i].Windows[j]
+			w.Interval, w.Span, w.perMicro = 1, 1<<40, 1
 		}
 	}
 	slotted := &Plan{Tier: "x", Class: "read", mode: Limited, levels: []Level{wide.levels[0]}}

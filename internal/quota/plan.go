@@ -12,7 +12,13 @@ type Window struct {
 	Policy   *Policy
 	Interval int64 // µs between two tokens, rounded up so the limit is never exceeded
 	Span     int64 // µs a full bucket is deep: Capacity x Interval; 0 refuses always
+	perMicro float64
 }
+
+// tokens is us / Interval. The half keeps a whole number of tokens from being
+// rounded below it, and is less than any true fraction; a multiplication is a
+// fifth of a division's cost.
+func (w *Window) tokens(us int64) int64 { return int64((float64(us) + 0.5) * w.perMicro) }
 
 // Policy is the public face of one bucket or cap, as in RateLimit-Policy.
 type Policy struct {
@@ -89,6 +95,17 @@ func (p *Plan) Mode() Mode {
 	return p.mode
 }
 
+// exempt is Refused when there is something to count for k.
+func (p *Plan) exempt(k Key) Outcome {
+	switch {
+	case p.mode == Off:
+		return SwitchedOff
+	case p.mode == Unlimited, p.tenantSteps == 0 && k.user == (Key{}).user: // limits per user only, and no user
+		return Exempt
+	}
+	return Refused
+}
+
 // Levels are in a fixed order and must not be changed.
 func (p *Plan) Levels() []Level { return p.levels }
 
@@ -160,10 +177,10 @@ func newWindow(name string, limit, capacity int64, window time.Duration) Window 
 	p.item = fmt.Sprintf("%q;q=%d;w=%d", name, limit, int64(window/time.Second))
 	us := window.Microseconds()
 	if limit <= 0 || capacity <= 0 {
-		return Window{Policy: p, Interval: us}
+		return Window{Policy: p, Interval: us, perMicro: 1 / float64(us)}
 	}
 	interval := (us + limit - 1) / limit
-	return Window{Policy: p, Interval: interval, Span: interval * capacity}
+	return Window{Policy: p, Interval: interval, Span: interval * capacity, perMicro: 1 / float64(interval)}
 }
 
 func newSlots(name string, limit int64) *Policy {

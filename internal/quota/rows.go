@@ -101,7 +101,7 @@ func look(t []atomic.Pointer[row], h uint64, k *rowKey) *row {
 
 // open returns the row of k, making it on first sight. nil means that the
 // shard is full of rows that still carry information.
-func (r *rows) open(k *rowKey, now int64, term uint64) *row {
+func (r *rows) open(k *rowKey, now int64, l *Local) *row {
 	h := r.hash(k)
 	s := &r.shards[h%shardCount]
 	if e := look(*s.table.Load(), h/shardCount, k); e != nil {
@@ -113,6 +113,7 @@ func (r *rows) open(k *rowKey, now int64, term uint64) *row {
 	if e := look(t, h/shardCount, k); e != nil {
 		return e
 	}
+	term := l.termAt(now)
 	// Two looks for every new row keep the table near the size of what is
 	// active; only at the bound is the whole shard searched.
 	r.evict(s, t, 2, now, term)
