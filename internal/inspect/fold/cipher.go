@@ -1,0 +1,270 @@
+package fold
+
+import "unicode/utf8"
+
+// spaced joins letters written one by one ("i g n o r e", "i.g.n.o.r.e"); a
+// wider gap ends a word, and where no gap is wider the vocabulary cuts.
+func (t *Text) spaced(i int) (dec []byte, z int, ok bool) {
+	b := t.Bytes
+	if i > 0 && isWord(b[i-1]) {
+		return nil, i + 1, false
+	}
+	s := t.scratch[:0]
+	z = i
+	var sep byte
+	n, gaps, foreign := 0, 0, false
+	for z < len(b) {
+		_, w := utf8.DecodeRune(b[z:])
+		if !isWord(b[z]) || z+w < len(b) && isWord(b[z+w]) {
+			break
+		}
+		if w > 1 {
+			if w > 2 { // scripts beyond two bytes write no spaced letters
+				break
+			}
+			foreign = true
+		}
+		s = append(s, b[z:z+w]...)
+		n++
+		z += w
+		k := z
+		for k < len(b) && k-z < 4 && !isWord(b[k]) && b[k] != '\n' {
+			k++
+		}
+		if k == z || k >= len(b) || !isWord(b[k]) {
+			break
+		}
+		if sep == 0 {
+			sep = b[z]
+		}
+		if b[z] != sep && b[z] != ' ' || sep == ',' || sep == '\'' || sep == '"' || sep == '(' || sep == '=' {
+			break
+		}
+		if _, w := utf8.DecodeRune(b[k:]); k+w < len(b) && isWord(b[k+w]) {
+			break
+		}
+		if k-z > 1 {
+			s = append(s, ' ')
+			gaps++
+		}
+		z = k
+	}
+	for z > i && !isWord(b[z-1]) {
+		z--
+	}
+	t.scratch = s
+	if n < minSpaced {
+		return nil, max(z, i+1), false
+	}
+	if foreign {
+		if n < 8 {
+			return nil, z, false
+		}
+		return s, z, true
+	}
+	out := make([]byte, 0, 2*len(s))
+	known, letters := 0, 0
+	for a := 0; a < len(s); {
+		e := a
+		for e < len(s) && s[e] != ' ' {
+			e++
+		}
+		if e > a {
+			if len(out) > 0 {
+				out = append(out, ' ')
+			}
+			letters += e - a
+			if Common(s[a:e]) {
+				known += e - a
+				out = append(out, s[a:e]...)
+			} else {
+				var k int
+				out, k = cut(out, s[a:e])
+				known += k
+			}
+		}
+		a = e + 1
+	}
+	if letters < minSpaced || known*10 < letters*7 {
+		return nil, z, false
+	}
+	return out, z, true
+}
+
+// longest is the longest word the vocabulary holds, in bytes.
+const longest = 16
+
+// cut splits letters into common words, longest total squared length first,
+// and returns how many letters they cover. Work is bounded by len(s)*longest.
+func cut(dst, s []byte) ([]byte, int) {
+	const chunk = 400
+	covered := 0
+	for len(s) > 0 {
+		n := min(len(s), chunk)
+		var best [chunk + 1]int32
+		var from [chunk + 1]int16
+		for e := 1; e <= n; e++ {
+			best[e], from[e] = best[e-1], int16(e-1)
+			for a := max(0, e-longest); a < e-1; a++ {
+				if v := best[a] + int32((e-a)*(e-a)); v > best[e] && Common(s[a:e]) {
+					best[e], from[e] = v, int16(a)
+				}
+			}
+		}
+		var ends [chunk + 1]int16
+		k := 0
+		for e := n; e > 0; e = int(from[e]) {
+			ends[k] = int16(e)
+			k++
+		}
+		a := 0
+		for k--; k >= 0; k-- {
+			e := int(ends[k])
+			if a > 0 {
+				dst = append(dst, ' ')
+			}
+			dst = append(dst, s[a:e]...)
+			if e-a > 1 {
+				covered += e - a
+			}
+			a = e
+		}
+		s = s[n:]
+		if len(s) > 0 {
+			dst = append(dst, ' ')
+		}
+	}
+	return dst, covered
+}
+
+// cipher looks at the run of unknown words from i and names what makes them
+// known: Rot13, Reversed, or nothing. z is where the run ends.
+func (t *Text) cipher(i int) (z int, way Way) {
+	b := t.Bytes
+	t.words = t.words[:0]
+	known := 0 // trailing known words, not part of the run
+	end := i
+	for k := i; k < len(b); {
+		for k < len(b) && !isWord(b[k]) {
+			if b[k] == '\n' && k+1 < len(b) && b[k+1] == '\n' {
+				k = len(b)
+				break
+			}
+			k++
+		}
+		s := k
+		high := false
+		for k < len(b) && isWord(b[k]) {
+			high = high || b[k] >= utf8.RuneSelf || isDigit(b[k])
+			k++
+		}
+		if s >= k {
+			break
+		}
+		if high || k-s > 40 {
+			if end == i {
+				end = k
+			}
+			break
+		}
+		if k-s >= 3 {
+			if Common(b[s:k]) {
+				if known++; known > 1 || len(t.words) == 0 {
+					break
+				}
+				continue
+			}
+			known = 0
+			t.words = append(t.words, word{s, k})
+		}
+		end = k
+	}
+	if end == i {
+		for end < len(b) && isWord(b[end]) {
+			end++
+		}
+	}
+	if len(t.words) < minWords {
+		return end, 0
+	}
+	rot, rev := 0, 0
+	for _, w := range t.words {
+		hr, hv := uint64(fnvOffset), uint64(fnvOffset)
+		for k := w.start; k < w.end; k++ {
+			hr = (hr ^ uint64(rot13(b[k])|0x20)) * fnvPrime
+			hv = (hv ^ uint64(b[w.end-1-(k-w.start)]|0x20)) * fnvPrime
+		}
+		if vocab.has(hr) {
+			rot++
+		}
+		if vocab.has(hv) {
+			rev++
+		}
+	}
+	need := (len(t.words)*3 + 4) / 5
+	switch {
+	case rot >= need && rot >= rev && rot >= minWords-1:
+		return end, Rot13
+	case rev >= need && rev >= minWords-1:
+		return end, Reversed
+	}
+	return end, 0
+}
+
+// decipher writes the run Bytes[a:z] in clear, offsets exact per byte.
+func (t *Text) decipher(a, z int, way Way) {
+	start := len(t.alt)
+	b := t.Bytes
+	if way == Rot13 {
+		for k := a; k < z; k++ {
+			t.alt = append(t.alt, rot13(b[k]))
+		}
+		t.afrom = append(t.afrom, t.from[a:z]...)
+		t.ato = append(t.ato, t.to[a:z]...)
+		t.note(start, len(t.alt), way)
+		return
+	}
+	copyByte := func(k int) {
+		t.alt = append(t.alt, b[k])
+		t.afrom = append(t.afrom, t.from[k])
+		t.ato = append(t.ato, t.to[k])
+	}
+	// A capital at the end of the first word: each word was reversed and their
+	// order kept. Otherwise the whole run was.
+	first, final := t.words[0], t.words[len(t.words)-1]
+	each := isUpper(b[first.end-1]) && !isUpper(b[final.end-1])
+	if !each {
+		for k := z - 1; k >= a; k-- {
+			copyByte(k)
+		}
+	} else {
+		for k := a; k < z; {
+			if !isAlpha(b[k]) {
+				copyByte(k)
+				k++
+				continue
+			}
+			e := k
+			for e < z && isAlpha(b[e]) {
+				e++
+			}
+			for x := e - 1; x >= k; x-- {
+				copyByte(x)
+			}
+			k = e
+		}
+	}
+	t.note(start, len(t.alt), way)
+}
+
+func rot13(c byte) byte {
+	switch {
+	case c >= 'a' && c <= 'z':
+		return 'a' + (c-'a'+13)%26
+	case c >= 'A' && c <= 'Z':
+		return 'A' + (c-'A'+13)%26
+	}
+	return c
+}
+
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
