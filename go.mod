@@ -88,3 +88,7 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 	rsc.io/binaryregexp v0.2.0 // indirect
 )
+
+require github.com/Nissimmiracles/openclaw/verify v0.0.0-00010101000000-000000000000
+
+replace github.com/Nissimmiracles/openclaw/verify => ./verify
