@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/google/uuid"
 )
@@ -19,7 +21,7 @@ type claims struct {
 	Client    string   `json:"client_id"` // required by RFC 9068, section 2.2
 	Tenant    string   `json:"tenant_id"`
 	User      string   `json:"user_id"`
-	Kind      Kind     `json:"kind"`
+	Kind      string   `json:"kind"`
 	Roles     []string `json:"roles"`
 	Grants    []string `json:"grants,omitempty"`
 	Agent     string   `json:"agent_id,omitempty"`
@@ -75,7 +77,10 @@ func (c *claims) principal() (Principal, error) {
 	if err != nil || t.String() != c.Tenant {
 		return bad("tenant_id")
 	}
-	p := Principal{Tenant: t, Subject: c.Subject, Kind: c.Kind, Epoch: c.Epoch, Method: ByToken}
+	p := Principal{Tenant: t, Subject: c.Subject, Epoch: c.Epoch, Method: ByToken}
+	if p.Kind = parseKind(c.Kind); p.Kind == 0 {
+		return bad("kind")
+	}
 	if p.Session, err = parseUUID(c.Session); err != nil {
 		return bad("sid")
 	}
@@ -87,10 +92,10 @@ func (c *claims) principal() (Principal, error) {
 			return bad("agent_id")
 		}
 	}
-	if p.Roles, err = parseRoles(c.Roles); err != nil {
+	if p.Roles, err = policy.ParseRoleSet(c.Roles); err != nil || c.Roles == nil || !slices.Equal(c.Roles, p.Roles.Names()) {
 		return bad("roles")
 	}
-	if p.Grants, err = parseGrants(c.Grants); err != nil {
+	if p.Grants, err = policy.ParseActionSet(c.Grants); err != nil || !slices.Equal(c.Grants, p.Grants.Names()) {
 		return bad("grants")
 	}
 	if c.User != c.Subject {
@@ -130,12 +135,35 @@ func (p *Principal) consistent() error {
 		return errors.New("subject is not 1 to 128 plain characters")
 	case p.Epoch < 0:
 		return errors.New("negative epoch")
-	case (p.Kind == Operator) != (p.Tenant == tenant.House):
-		return errors.New("operators live in the house, and nobody else does")
-	case (p.Kind == Agent) != (p.Agent != uuid.Nil):
+	case (p.Kind == policy.KindAgent) != (p.Agent != uuid.Nil):
 		return errors.New("an agent_id belongs to an agent and to nobody else")
+	case p.Kind != policy.KindService && p.Grants.Len() > 0:
+		return errors.New("grants belong to a service account and to nobody else")
 	}
-	return p.rolesFit()
+	fits := false
+	switch p.Kind {
+	case policy.KindUser:
+		fits = !p.Roles.Has(policy.AgentRole) && !p.Roles.Has(policy.ServiceAccount) && !p.Roles.Has(policy.PlatformAdmin)
+	case policy.KindService:
+		fits = p.Roles == policy.NewRoleSet(policy.ServiceAccount)
+	case policy.KindAgent:
+		fits = p.Roles == policy.NewRoleSet(policy.AgentRole)
+	case policy.KindOperator:
+		fits = p.Tenant == tenant.House && !p.Roles.Has(policy.AgentRole) && !p.Roles.Has(policy.ServiceAccount)
+	}
+	if !fits {
+		return fmt.Errorf("kind, roles and tenant of a %s contradict each other", p.Kind)
+	}
+	return nil
+}
+
+func parseKind(name string) policy.SubjectKind {
+	for _, k := range []policy.SubjectKind{policy.KindUser, policy.KindService, policy.KindAgent, policy.KindOperator} {
+		if k.String() == name {
+			return k
+		}
+	}
+	return 0
 }
 
 func parseUUID(s string) (uuid.UUID, error) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/google/uuid"
 )
@@ -20,7 +21,7 @@ func TestMintVerifySmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, _ := NewVerifier(ring, f, 0)
-	tok, err := m.Mint(Grant{Tenant: tenant.NewID(), Subject: "u1", Kind: User, Roles: []string{"viewer"}, Session: uuid.New()})
+	tok, err := m.Mint(Grant{Tenant: tenant.NewID(), Subject: "u1", Kind: policy.KindUser, Roles: policy.NewRoleSet(policy.Viewer), Session: uuid.New()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func BenchmarkVerify(b *testing.B) {
 	f := Profile{Issuer: "https://a.example", Audience: "https://a.example"}
 	m, _ := NewMinter(ring, f)
 	v, _ := NewVerifier(ring, f, 0)
-	tok, _ := m.Mint(Grant{Tenant: tenant.NewID(), Subject: "u1", Kind: User, Roles: []string{"viewer"}, Session: uuid.New()})
+	tok, _ := m.Mint(Grant{Tenant: tenant.NewID(), Subject: "u1", Kind: policy.KindUser, Roles: policy.NewRoleSet(policy.Viewer), Session: uuid.New()})
 	b.Run("cached", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/google/uuid"
 )
@@ -56,15 +57,15 @@ func (f *Profile) check() error {
 type Grant struct {
 	Tenant     tenant.ID
 	Subject    string // 1 to 128 of A-Z a-z 0-9 - _ . :
-	Kind       Kind
-	Roles      RoleSet
-	Grants     GrantSet      // service accounts
-	Agent      uuid.UUID     // agents
-	Session    uuid.UUID     // revoking it ends the token
-	Epoch      int64         // the subject's, at this moment
-	Client     string        // OAuth client_id; empty means this product itself, or the service account
-	TTL        time.Duration // zero means the profile's
-	Thumbprint [32]byte      // SHA-256 of the certificate to bind to, zero binds to nothing
+	Kind       policy.SubjectKind
+	Roles      policy.RoleSet
+	Grants     policy.ActionSet // service accounts
+	Agent      uuid.UUID        // agents
+	Session    uuid.UUID        // revoking it ends the token
+	Epoch      int64            // the subject's, at this moment
+	Client     string           // OAuth client_id; empty means this product itself, or the service account
+	TTL        time.Duration    // zero means the profile's
+	Thumbprint [32]byte         // SHA-256 of the certificate to bind to, zero binds to nothing
 }
 
 // Token is an access token on its way to its owner.
@@ -113,15 +114,15 @@ func (m *Minter) Mint(g Grant) (Token, error) {
 	client := g.Client
 	if client == "" {
 		client = firstParty
-		if g.Kind == ServiceAccount {
+		if g.Kind == policy.KindService {
 			client = g.Subject
 		}
 	}
 	now := m.Now()
 	c := claims{
 		Issuer: m.Issuer, Audience: m.Audience, Subject: g.Subject, Client: client,
-		Tenant: g.Tenant.String(), User: g.Subject, Kind: g.Kind,
-		Roles: roleNames(g.Roles), Grants: grantNames(g.Grants),
+		Tenant: g.Tenant.String(), User: g.Subject, Kind: g.Kind.String(),
+		Roles: g.Roles.Names(), Grants: g.Grants.Names(),
 		Session: g.Session.String(), Epoch: g.Epoch, ID: id.String(),
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(ttl).Unix(),
 	}
