@@ -225,6 +225,11 @@ func makeLinks(pkg string, list []byte) error {
 		if err := root.Symlink(rel, target); err != nil {
 			return fmt.Errorf("making the package's links: %w", err)
 		}
+		// The root refuses to follow what leaves it, also by way of a link
+		// that an earlier entry put into the path of this one.
+		if _, err := root.Stat(target); err != nil {
+			return errors.Join(fmt.Errorf("making the package's links: %w", err), root.Remove(target))
+		}
 	}
 	return nil
 }
