@@ -1,0 +1,219 @@
+package listen
+
+import (
+	"bytes"
+	"container/list"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/shield"
+	"github.com/Nissimmiracles/openclaw/internal/shield/framing"
+)
+
+// Conn is a connection below TLS.
+type Conn struct {
+	net.Conn
+	listener *Listener
+	addr     netip.Addr // the client's; set before the connection is served
+	remote   net.Addr
+	local    net.Addr
+
+	owner *owner // both: the ledger's
+	place *list.Element
+
+	serving atomic.Int32 // requests in their handler
+	known   atomic.Bool  // has authenticated once
+	heard   atomic.Bool  // has sent a byte
+	gone    atomic.Bool  // the client has left, or we have closed
+	killed  atomic.Bool
+	once    sync.Once
+	closed  error
+
+	stalled atomic.Int64 // Unix nanoseconds at which the write deadline was set
+	timed   atomic.Bool  // the server set a write deadline of its own
+	resets  atomic.Int64 // Unix nanoseconds, as a limiter's tat
+}
+
+func newConn(l *Listener, tcp net.Conn, addr netip.Addr) *Conn {
+	return &Conn{Conn: tcp, listener: l, addr: addr, remote: tcp.RemoteAddr(), local: tcp.LocalAddr()}
+}
+
+// RemoteAddr is the client's: the socket's, or what a trusted proxy said.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr is where the client connected to.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// Before anybody above can learn of it: what ends with the connection
+		// is no cancelled stream.
+		c.gone.Store(true)
+	}
+	return n, err
+}
+
+// pieces bounds what has to be written within one WriteStall.
+const pieces = 64 << 10
+
+// Write gives every piece its own deadline, so that a client which does not
+// read holds a goroutine for WriteStall at most, however large the answer.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	for {
+		if !c.timed.Load() {
+			stall := c.listener.config.WriteStall
+			if now := time.Now(); now.UnixNano()-c.stalled.Load() > int64(stall)/4 {
+				c.stalled.Store(now.UnixNano())
+				_ = c.Conn.SetWriteDeadline(now.Add(stall))
+			}
+		}
+		m, err := c.Conn.Write(p[:min(len(p), pieces)])
+		n, p = n+m, p[m:]
+		if err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+}
+
+// SetWriteDeadline replaces the stall deadline until it is set to zero.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.timed.Store(!t.IsZero())
+	c.stalled.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// CloseWrite sends FIN, where the transport can.
+func (c *Conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close gives the place back. Closing twice is fine.
+func (c *Conn) Close() error {
+	c.once.Do(func() {
+		c.gone.Store(true)
+		c.listener.ledger.leave(c)
+		c.closed = c.Conn.Close()
+	})
+	return c.closed
+}
+
+// kill closes with a reset.
+func (c *Conn) kill() {
+	c.killed.Store(true)
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+// reset counts a cancelled stream and closes the connection that has cancelled
+// too many.
+func (c *Conn) reset(now time.Time) {
+	l := c.listener
+	l.counters.resets.Add(1)
+	every := int64(time.Second) / int64(l.config.ResetPerSec)
+	for {
+		old := c.resets.Load()
+		tat := max(old, now.UnixNano()) + every
+		if !c.resets.CompareAndSwap(old, tat) {
+			continue
+		}
+		if tat-now.UnixNano() > int64(l.config.ResetBurst)*every && !c.killed.Swap(true) {
+			l.counters.reset.Add(1)
+			l.config.Guard.Report(c.addr, shield.RapidReset)
+			c.kill()
+		}
+		return
+	}
+}
+
+// watched is an HTTP/1 connection whose requests have one reading.
+type watched struct {
+	net.Conn // a *tls.Conn or the raw connection
+	raw      *Conn
+
+	mu      sync.Mutex // net/http reads and writes at once
+	watcher *framing.Watcher
+}
+
+// watchedTLS has net/http fill in Request.TLS.
+type watchedTLS struct {
+	watched
+	tls *tls.Conn
+}
+
+// ConnectionState is the handshake's result.
+func (c *watchedTLS) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+// Read hands on only what the watcher has accepted. Its error makes net/http
+// answer 400 and close.
+func (c *watched) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 {
+		if bad := c.watcher.Feed(p[:n]); bad != nil {
+			var v *framing.Violation
+			if errors.As(bad, &v) {
+				c.raw.listener.counters.violation.Add(1)
+				c.raw.listener.config.Guard.Report(c.raw.addr, offenceOf(v.Kind))
+			}
+			return 0, bad
+		}
+	}
+	// net/http moves the deadline into the past to stop its own reading, but
+	// only while a request is served.
+	if err != nil && c.watcher.Phase() == framing.Head && c.raw.serving.Load() == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.raw.listener.counters.slowHead.Add(1)
+		c.raw.listener.config.Guard.Report(c.raw.addr, shield.SlowHeader)
+	}
+	return n, err
+}
+
+// Write looks for the answer that leaves HTTP/1.
+func (c *watched) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if c.watcher.Upgrading() && bytes.HasPrefix(p, []byte("HTTP/1.1 101 ")) {
+		c.watcher.Release()
+	}
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+// CloseWrite sends what ends the writing side.
+func (c *watched) CloseWrite() error {
+	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+func offenceOf(k framing.Kind) shield.Offence {
+	switch k {
+	case framing.Smuggling:
+		return shield.Smuggling
+	case framing.HeaderFlood:
+		return shield.HeaderFlood
+	case framing.Oversize:
+		return shield.Oversize
+	}
+	return shield.Malformed
+}

@@ -1,0 +1,211 @@
+package listen
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+)
+
+// ledger knows who holds how many connections.
+//
+// When all places are taken, honest newcomers are not refused: the address
+// with the most connections gives up one that nobody is being served on,
+// first one that never authenticated, then an idle one, the oldest of its
+// kind. An address that itself holds the most is refused instead. In a flood
+// from very many addresses with one connection each, the oldest silent
+// connection goes, so a newcomer has the time in which the whole cap turns
+// over to finish its handshake and be served; from then on it cannot be
+// evicted. Work per accept is bounded by searchLimit.
+type ledger struct {
+	most, perOwner int
+
+	mu     sync.Mutex
+	owners map[netip.Prefix]*owner
+	ranks  []list.List // owners by their count, the longest at it in front
+	top    int         // no owner has more
+	free   map[*Conn]struct{}
+	total  int
+}
+
+type owner struct {
+	key   netip.Prefix
+	conns list.List // of *Conn, oldest in front
+	rank  *list.Element
+}
+
+type refusal uint8
+
+const (
+	welcome refusal = iota
+	overAddress
+	overAll
+)
+
+const searchLimit = 512
+
+func newLedger(most, perOwner int) *ledger {
+	return &ledger{
+		most: most, perOwner: perOwner,
+		owners: map[netip.Prefix]*owner{},
+		ranks:  make([]list.List, perOwner+1),
+		free:   map[*Conn]struct{}{},
+	}
+}
+
+// ownerOf is the client that a connection counts for.
+func ownerOf(a netip.Addr) netip.Prefix {
+	n := 32
+	if a.Is6() {
+		n = 64
+	}
+	p, _ := a.Prefix(n)
+	return p
+}
+
+// join enters c, or says why not. The victim, if any, has left the ledger and
+// is the caller's to close. Without a cap c counts for the total only.
+func (l *ledger) join(c *Conn, uncapped bool) (victim *Conn, refused refusal) {
+	key := ownerOf(c.addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o := l.owners[key]
+	if !uncapped && o != nil && o.conns.Len() >= l.perOwner {
+		return nil, overAddress
+	}
+	if l.total >= l.most {
+		if !uncapped && o != nil && o.conns.Len() >= l.top && l.top > 1 {
+			return nil, overAll
+		}
+		if victim = l.victim(); victim == nil {
+			return nil, overAll
+		}
+		l.remove(victim)
+		o = l.owners[key] // the victim may have been its last
+	}
+	l.total++
+	if uncapped {
+		l.free[c] = struct{}{}
+		if c.gone.Load() {
+			l.remove(c)
+		}
+		return victim, welcome
+	}
+	if o == nil {
+		o = &owner{key: key}
+		l.owners[key] = o
+	}
+	c.place = o.conns.PushBack(c)
+	c.owner = o
+	l.move(o)
+	if c.gone.Load() {
+		l.remove(c) // closed before it was entered: nobody else would take it out
+	}
+	return victim, welcome
+}
+
+// leave removes c; a connection that is not in the ledger is fine.
+func (l *ledger) leave(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.remove(c)
+}
+
+func (l *ledger) remove(c *Conn) {
+	if _, ok := l.free[c]; ok {
+		delete(l.free, c)
+		l.total--
+		return
+	}
+	if c.owner == nil {
+		return
+	}
+	o := c.owner
+	o.conns.Remove(c.place)
+	c.owner, c.place = nil, nil
+	l.total--
+	l.move(o)
+}
+
+// move puts an owner into the rank of its new count, which differs by one.
+func (l *ledger) move(o *owner) {
+	n := o.conns.Len()
+	if o.rank != nil {
+		for _, was := range [...]int{n - 1, n + 1} {
+			if was >= 0 && was < len(l.ranks) {
+				l.ranks[was].Remove(o.rank) // does nothing in a list that it is not in
+			}
+		}
+		o.rank = nil
+	}
+	if n == 0 {
+		delete(l.owners, o.key)
+	} else {
+		o.rank = l.ranks[n].PushBack(o)
+	}
+	l.top = max(l.top, n)
+	for l.top > 0 && l.ranks[l.top].Len() == 0 {
+		l.top--
+	}
+}
+
+// victim looks from the greediest owners down. An owner with nothing to give
+// goes behind the others of its rank, so that busy connections cannot stand in
+// front of silent ones for longer than one search.
+func (l *ledger) victim() *Conn {
+	var idle *Conn
+	budget := searchLimit
+	for n := l.top; n > 0; n-- {
+		rank := &l.ranks[n]
+		for range rank.Len() {
+			first := rank.Front()
+			for f := first.Value.(*owner).conns.Front(); f != nil; f = f.Next() {
+				c := f.Value.(*Conn)
+				if c.serving.Load() == 0 {
+					if !c.known.Load() {
+						return c
+					}
+					if idle == nil {
+						idle = c
+					}
+				}
+				if budget--; budget == 0 {
+					rank.MoveToBack(first)
+					return idle
+				}
+			}
+			rank.MoveToBack(first)
+		}
+	}
+	return idle
+}
+
+// within returns the open connections of a network.
+func (l *ledger) within(p netip.Prefix) (found []*Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	collect := func(o *owner) {
+		for e := o.conns.Front(); e != nil; e = e.Next() {
+			if c := e.Value.(*Conn); p.Contains(c.addr) {
+				found = append(found, c)
+			}
+		}
+	}
+	if p == ownerOf(p.Addr()) {
+		if o := l.owners[p]; o != nil {
+			collect(o)
+		}
+		return found
+	}
+	for _, o := range l.owners {
+		if o.key.Overlaps(p) {
+			collect(o)
+		}
+	}
+	return found
+}
+
+func (l *ledger) open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}

@@ -1,0 +1,181 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/shield"
+)
+
+// connKey finds a request's *Conn. It is put there by Harden's ConnContext, and
+// a client cannot influence it.
+type connKey struct{}
+
+// Harden sets an http.Server up for this Listener: deadlines, header size,
+// HTTP/2 limits, the TLS configuration, and the handler's wrapping. Call it
+// after Handler and ConnContext are set and before Serve.
+//
+// ReadTimeout and WriteTimeout are left alone: they bound whole requests and
+// would end streams. The Listener bounds progress instead.
+func (l *Listener) Harden(s *http.Server) {
+	c := &l.config
+	s.ReadHeaderTimeout = c.Header
+	s.IdleTimeout = c.Idle
+	if s.MaxHeaderBytes == 0 {
+		s.MaxHeaderBytes = 64 << 10
+	}
+	s.TLSConfig = c.TLS
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetHTTP2(c.TLS != nil)
+	h2 := http.HTTP2Config{}
+	if s.HTTP2 != nil {
+		h2 = *s.HTTP2
+	}
+	h2.MaxConcurrentStreams = c.MaxStreams
+	h2.WriteByteTimeout = c.WriteStall
+	if h2.SendPingTimeout == 0 {
+		h2.SendPingTimeout, h2.PingTimeout = c.Idle, 15*time.Second
+	}
+	s.HTTP2 = &h2
+	before := s.ConnContext
+	s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		if before != nil {
+			ctx = before(ctx, nc)
+		}
+		if raw := rawOf(nc); raw != nil {
+			ctx = context.WithValue(ctx, connKey{}, raw)
+		}
+		return ctx
+	}
+	next := s.Handler
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.serve(w, r, next) })
+}
+
+func rawOf(nc net.Conn) *Conn {
+	switch c := nc.(type) {
+	case *watched:
+		return c.raw
+	case *watchedTLS:
+		return c.raw
+	case *tls.Conn:
+		raw, _ := c.NetConn().(*Conn)
+		return raw
+	}
+	return nil
+}
+
+// Authenticated notes that a request's connection belongs to somebody known:
+// it is the last to be evicted when all places are taken. Call it when a
+// credential was accepted.
+func Authenticated(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(*Conn); ok {
+		c.known.Store(true)
+	}
+}
+
+// serve is the half of the shield that works on requests.
+func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	c, ok := r.Context().Value(connKey{}).(*Conn)
+	if !ok {
+		// Not from this Listener, so nothing here holds: a wiring mistake.
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	c.serving.Add(1)
+	defer c.serving.Add(-1)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &body{ReadCloser: r.Body, control: http.NewResponseController(w), conn: c}
+	}
+	if r.ProtoMajor < 2 {
+		next.ServeHTTP(w, r)
+		return
+	}
+	// The standard library does not show RST_STREAM. It cancels the request's
+	// context, and while the handler runs nothing else does, short of the
+	// connection's end (CVE-2023-44487; it also closes a connection by itself
+	// once four times MaxStreams cancelled requests wait for their handler).
+	if r.Context().Err() == nil {
+		defer func() {
+			if r.Context().Err() != nil && !c.gone.Load() {
+				c.reset(time.Now())
+			}
+		}()
+		next.ServeHTTP(w, r)
+	} else if !c.gone.Load() {
+		c.reset(time.Now()) // cancelled before it began: nothing to do
+	}
+}
+
+// body makes a request's body arrive at BodyRate. Only the time spent waiting
+// for the client counts, so a slow handler costs the client nothing.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+	conn    *Conn
+
+	read     int64
+	waited   time.Duration
+	deadline time.Time // as last set
+	slow     bool
+}
+
+// Read fails with os.ErrDeadlineExceeded when the client was too slow.
+func (b *body) Read(p []byte) (int, error) {
+	c := &b.conn.listener.config
+	start := time.Now()
+	left := c.BodyGrace + time.Duration(b.read)*time.Second/time.Duration(c.BodyRate) - b.waited
+	if b.slow || left <= 0 {
+		return 0, b.late()
+	}
+	// Setting a deadline costs more than a small read: it is renewed only when
+	// it has fallen behind by half the grace.
+	if due := start.Add(left); due.Sub(b.deadline) > c.BodyGrace/2 {
+		if err := b.control.SetReadDeadline(due); err != nil {
+			return 0, err
+		}
+		b.deadline = due
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.waited += time.Since(start)
+	b.read += int64(n)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, b.late()
+		}
+		b.clear()
+	}
+	return n, err
+}
+
+// Close lifts the deadline: a left one would end net/http's watch for the
+// client's leaving, and with it the request's context.
+func (b *body) Close() error {
+	b.clear()
+	return b.ReadCloser.Close()
+}
+
+func (b *body) clear() {
+	if !b.deadline.IsZero() && !b.slow {
+		_ = b.control.SetReadDeadline(time.Time{})
+		b.deadline = time.Time{}
+	}
+}
+
+func (b *body) late() error {
+	if !b.slow {
+		b.slow = true
+		b.conn.listener.counters.slowBody.Add(1)
+		b.conn.listener.config.Guard.Report(b.conn.addr, shield.SlowBody)
+	}
+	return os.ErrDeadlineExceeded
+}
