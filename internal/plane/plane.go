@@ -24,6 +24,7 @@ type Store interface {
 	Log(tenant.Scope) audit.Reader
 	Change(context.Context, tenant.Scope, audit.Event, func(Tx) error) (audit.Receipt, error)
 	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
+	Note(context.Context, tenant.Scope, audit.Event) error
 }
 
 // Plane is where rooms are.
@@ -69,15 +70,23 @@ func (r Room) Record(ctx context.Context, ev audit.Event) (audit.Receipt, error)
 	return r.store.Record(ctx, r.scope, ev)
 }
 
+// Note writes an event soon, and returns when it is queued: for plain reads. A
+// full queue makes the caller wait.
+func (r Room) Note(ctx context.Context, ev audit.Event) error {
+	return r.store.Note(ctx, r.scope, ev)
+}
+
 // Tx is the inside of a Change.
 type Tx interface {
 	Scope() tenant.Scope
 	Documents() DocumentWriter
 	// Detail adds to the event's details what is known only inside.
 	Detail(key string, value any)
-	// Once stores the answer of an idempotent request. A key that already has
-	// an answer makes the whole Change fail with *Replay, and nothing is written.
-	Once(ctx context.Context, key OnceKey, status int, answer []byte) error
+	// Once claims the key of an idempotent request, first of all. A key that
+	// already has its answer makes the Change fail with *Replay, and nothing is
+	// written; two who claim at once are told apart. Answer keeps the answer.
+	Once(ctx context.Context, key OnceKey) error
+	Answer(key OnceKey, status int, answer []byte)
 }
 
 // OnceKey names one idempotent request: the caller's Idempotency-Key with who

@@ -94,10 +94,11 @@ func (tx *Tx) Detail(key string, value any) {
 	tx.ev.Details = d
 }
 
-// Once stores an idempotent answer, or finds the earlier one.
-func (tx *Tx) Once(ctx context.Context, key plane.OnceKey, status int, answer []byte) error {
-	n, err := tx.exec(ctx, `INSERT INTO idempotency (tenant_id, key, digest, status, answer) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT DO NOTHING`, tx.scope.ID().String(), key.Key[:], key.Digest[:], status, answer)
+// Once claims an idempotent key, or finds the earlier answer. A second claimant
+// waits here for the first one's commit.
+func (tx *Tx) Once(ctx context.Context, key plane.OnceKey) error {
+	n, err := tx.exec(ctx, `INSERT INTO idempotency (tenant_id, key, digest, status, answer) VALUES ($1, $2, $3, 0, '')
+		ON CONFLICT DO NOTHING`, tx.scope.ID().String(), key.Key[:], key.Digest[:])
 	if err != nil || n == 1 {
 		return err
 	}
@@ -110,6 +111,12 @@ func (tx *Tx) Once(ctx context.Context, key plane.OnceKey, status int, answer []
 	}
 	copy(r.Digest[:], digest)
 	return &r
+}
+
+// Answer keeps the answer beside the claimed key.
+func (tx *Tx) Answer(key plane.OnceKey, status int, answer []byte) {
+	tx.later(`UPDATE idempotency SET status = $3, answer = $4 WHERE tenant_id = $1 AND key = $2`,
+		tx.scope.ID().String(), key.Key[:], status, answer)
 }
 
 // flush sends what is queued and reads the answers; the first refusal wins.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,13 +46,15 @@ func nullable(s string) *string {
 // recorder writes events that belong to no change. Whoever waits shares the
 // next commit: throughput without weaker durability.
 type recorder struct {
-	s       *Store
-	queue   chan waiting
-	closing chan struct{}
-	once    sync.Once
-	wg      sync.WaitGroup
+	s      *Store
+	queue  chan waiting
+	gate   sync.RWMutex // held for reading while something is put in the queue
+	closed bool
+	lost   atomic.Int64
+	wg     sync.WaitGroup
 }
 
+// waiting is an event and who waits for it; done is nil for a note.
 type waiting struct {
 	scope tenant.Scope
 	event audit.Sealed
@@ -59,7 +62,7 @@ type waiting struct {
 }
 
 func startRecorder(s *Store) *recorder {
-	r := &recorder{s: s, queue: make(chan waiting, recordQueue), closing: make(chan struct{})}
+	r := &recorder{s: s, queue: make(chan waiting, recordQueue)}
 	for range recordWriters {
 		r.wg.Add(1)
 		go r.run()
@@ -68,7 +71,12 @@ func startRecorder(s *Store) *recorder {
 }
 
 func (r *recorder) stop() {
-	r.once.Do(func() { close(r.closing) })
+	r.gate.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.queue)
+	}
+	r.gate.Unlock()
 	r.wg.Wait()
 }
 
@@ -82,12 +90,8 @@ func (s *Store) Record(ctx context.Context, scope tenant.Scope, ev audit.Event) 
 		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
 	}
 	w := waiting{scope: scope, event: sealed, done: make(chan error, 1)}
-	select {
-	case s.recorder.queue <- w:
-	case <-s.recorder.closing:
-		return audit.Receipt{}, fault.New(fault.NoRecord, "the audit log is closing")
-	case <-ctx.Done():
-		return audit.Receipt{}, fault.Wrap(ctx.Err(), fault.NoRecord, "the audit log is busy")
+	if err := s.recorder.enqueue(ctx, w); err != nil {
+		return audit.Receipt{}, err
 	}
 	select {
 	case err = <-w.done:
@@ -101,22 +105,41 @@ func (s *Store) Record(ctx context.Context, scope tenant.Scope, ev audit.Event) 
 	return sealed.Receipt(), nil
 }
 
+// Note queues ev and returns; its commit follows within milliseconds. Notes
+// that cannot be written are counted and logged, not lost in silence.
+func (s *Store) Note(ctx context.Context, scope tenant.Scope, ev audit.Event) error {
+	if err := scope.Check(); err != nil {
+		return err
+	}
+	sealed, err := audit.Seal(ev, s.now)
+	if err != nil {
+		return fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
+	}
+	return s.recorder.enqueue(ctx, waiting{scope: scope, event: sealed})
+}
+
+// NotesLost counts notes that could not be written since the start.
+func (s *Store) NotesLost() int64 { return s.recorder.lost.Load() }
+
+func (r *recorder) enqueue(ctx context.Context, w waiting) error {
+	// stop closes the queue's readers; nothing may be put in after that.
+	r.gate.RLock()
+	defer r.gate.RUnlock()
+	if r.closed {
+		return fault.New(fault.NoRecord, "the audit log is closing")
+	}
+	select {
+	case r.queue <- w:
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(ctx.Err(), fault.NoRecord, "the audit log is busy")
+	}
+}
+
 func (r *recorder) run() {
 	defer r.wg.Done()
-	for {
-		select {
-		case w := <-r.queue:
-			r.write(r.collect(w))
-		case <-r.closing:
-			for {
-				select {
-				case w := <-r.queue:
-					r.write(r.collect(w))
-				default:
-					return
-				}
-			}
-		}
+	for w := range r.queue {
+		r.write(r.collect(w))
 	}
 }
 
@@ -125,7 +148,10 @@ func (r *recorder) collect(first waiting) []waiting {
 	batch := []waiting{first}
 	for len(batch) < recordBatch {
 		select {
-		case w := <-r.queue:
+		case w, ok := <-r.queue:
+			if !ok {
+				return batch
+			}
 			batch = append(batch, w)
 		default:
 			return batch
@@ -154,7 +180,13 @@ func (r *recorder) write(batch []waiting) {
 
 func (r *recorder) answer(ws []waiting, err error) {
 	for _, w := range ws {
-		w.done <- err
+		switch {
+		case w.done != nil:
+			w.done <- err
+		case err != nil:
+			r.lost.Add(1)
+			r.s.log.Error("an event was not recorded", "tenant", w.scope.ID().String(), "type", w.event.Type, "request_id", w.event.RequestID, "error", err)
+		}
 	}
 }
 

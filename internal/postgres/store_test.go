@@ -444,10 +444,12 @@ func TestAnIdempotentAnswerIsKeptOnce(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			_, err := r.Change(context.Background(), event(audit.MemoryChanged), func(tx plane.Tx) error {
-				if _, err := tx.Documents().Create(context.Background(), plane.Document{Kind: "memory", ID: uuid.Must(uuid.NewV7())}); err != nil {
+				if err := tx.Once(context.Background(), key); err != nil {
 					return err
 				}
-				return tx.Once(context.Background(), key, 201, []byte(`{"id":1}`))
+				tx.Answer(key, 201, []byte(`{"id":1}`))
+				_, err := tx.Documents().Create(context.Background(), plane.Document{Kind: "memory", ID: uuid.Must(uuid.NewV7())})
+				return err
 			})
 			var replay *plane.Replay
 			mu.Lock()

@@ -33,6 +33,7 @@ CREATE TABLE idempotency (
 );
 SELECT openclaw_isolate('idempotency');
 GRANT SELECT, INSERT, DELETE ON idempotency TO openclaw_app;
+GRANT UPDATE (status, answer) ON idempotency TO openclaw_app;
 
 CREATE TABLE users (
     tenant_id     uuid NOT NULL REFERENCES tenants (id),

@@ -1,0 +1,287 @@
+// Package gateway is the request's path: one ordered list of stages, cheapest
+// check first, the record around all of them.
+//
+//	record → shield → limits → authn → quota → policy → scope → inspect → handler → guard
+//
+// A refusal is a value with a stable code; whatever is in doubt is refused. TLS
+// and what is dropped before it stand in the listener, in front of all this.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/authn"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/plane"
+	"github.com/Nissimmiracles/openclaw/internal/policy"
+	"github.com/Nissimmiracles/openclaw/internal/quota"
+	"github.com/Nissimmiracles/openclaw/internal/shield"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+// Authenticator proves who asks.
+type Authenticator interface {
+	Authenticate(context.Context, authn.Request) (authn.Principal, error)
+}
+
+// Observer sees each request once, when it has ended. Status is 0 when the
+// client left before an answer.
+type Observer interface {
+	Request(route, method string, status int, code fault.Code, took time.Duration)
+}
+
+// Config holds what the stages need. Shield, Limiter and Inspect may be nil:
+// the protection is then switched off, which the wiring announces and records.
+type Config struct {
+	Routes     *Routes
+	Door       *tenant.Door
+	Tenants    tenant.Directory
+	Plane      *plane.Plane
+	House      plane.Room // the log of what belongs to no tenant
+	Auth       Authenticator
+	Policy     *policy.Engine
+	Shield     *shield.Shield
+	Resolver   *shield.Resolver
+	Limiter    quota.Limiter
+	Tiers      *quota.Tiers
+	Inspect    func(*Exchange) error
+	AdminAllow []netip.Prefix // where platform operators may come from without a certificate
+	Origins    []string       // browsers' origins that may read answers (CORS)
+	Observer   Observer
+	Logger     *slog.Logger
+	Now        func() time.Time
+}
+
+// Gateway serves requests through the stages.
+type Gateway struct {
+	cfg    Config
+	stages []stage
+}
+
+// stage is one check. It passes with nil, refuses with a *fault.Error, and any
+// other error is a fault of ours, which refuses too.
+type stage struct {
+	name  string
+	check func(*Exchange) error
+}
+
+// New checks the wiring and returns the gateway.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Routes == nil || cfg.Door == nil || cfg.Tenants == nil || cfg.Plane == nil || cfg.Auth == nil || cfg.Policy == nil || cfg.Resolver == nil {
+		return nil, errors.New("gateway: incomplete wiring")
+	}
+	if (cfg.Limiter == nil) != (cfg.Tiers == nil) {
+		return nil, errors.New("gateway: a limiter needs tiers and the other way round")
+	}
+	if err := cfg.House.Scope().Check(); err != nil {
+		return nil, fmt.Errorf("gateway: the house: %w", err)
+	}
+	if err := cfg.Routes.Check(); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	g := &Gateway{cfg: cfg}
+	g.stages = []stage{
+		{"shield", g.shield},   // per address, before anything costs
+		{"limits", g.limits},   // which door, how large, how long
+		{"authn", g.authn},     // who; a tenant can only be charged once that is proved
+		{"quota", g.quota},     // the tenant's own buckets
+		{"policy", g.policy},   // may they
+		{"scope", g.scope},     // the capability: from here on one tenant
+		{"inspect", g.inspect}, // what it says, last because it costs most
+	}
+	return g, nil
+}
+
+// ServeHTTP takes one request through the stages. The record stands around
+// everything and closes on every path.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &Exchange{
+		Request: r, gate: g, Start: g.cfg.Now(),
+		ID:    requestID(r.Header.Get("X-Request-Id")),
+		Trace: readTrace(r.Header.Get("Traceparent")),
+	}
+	x.guard = &guard{ResponseWriter: w, x: x}
+	x.Writer = x.guard
+	h := w.Header()
+	setSecure(h)
+	h.Set("X-Request-Id", x.ID)
+	defer g.close(x)
+
+	for _, s := range g.stages {
+		x.reached = s.name
+		x.trail = append(x.trail, s.name)
+		if err := s.check(x); err != nil {
+			x.Refuse(err)
+			return
+		}
+		if x.guard.status != 0 {
+			return // answered in full, as a preflight is
+		}
+	}
+	x.reached = "handler"
+	g.cfg.Routes.mux.ServeHTTP(x.Writer, x.Request)
+}
+
+// Refuse answers with a problem document, once its event is durable.
+func (x *Exchange) Refuse(err error) {
+	f := Public(err)
+	x.fault = f
+	writeProblem(x.Writer, f)
+}
+
+// Fail notes the fault that a library's handler is about to answer with.
+func (x *Exchange) Fail(f *fault.Error) {
+	x.fault = f
+	problemHeaders(x.Writer.Header(), f)
+}
+
+func (g *Gateway) close(x *Exchange) {
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		g.cfg.Logger.Error("a handler panicked", "request_id", x.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		x.fault = fault.New(fault.Internal, "something failed here; the request id finds it in the operator's log")
+		if x.guard.status == 0 {
+			writeProblem(x.Writer, x.fault)
+		}
+	}
+	if x.cancel != nil {
+		x.cancel()
+	}
+	x.slot.Release()
+	g.record(x)
+}
+
+func (g *Gateway) shield(x *Exchange) error {
+	addr, err := g.cfg.Resolver.Client(x.Request)
+	if err != nil {
+		return err
+	}
+	x.Client = addr
+	if g.cfg.Shield == nil {
+		return nil
+	}
+	return g.cfg.Shield.Check(x.Start, addr, x.Request).Err()
+}
+
+func (g *Gateway) limits(x *Exchange) error {
+	if done, err := g.crossOrigin(x); done || err != nil {
+		return err
+	}
+	h, pattern := g.cfg.Routes.mux.Handler(x.Request)
+	d, ok := h.(*door)
+	if !ok {
+		if pattern == "" && g.otherMethod(x.Request) {
+			return fault.New(fault.NoMethod, "this path does not take %s", safeMethod(x.Request.Method))
+		}
+		return fault.New(fault.NotFound, "there is no such thing here")
+	}
+	x.Route = d.route
+	if x.Request.ContentLength > d.route.MaxBody {
+		return fault.New(fault.TooLarge, "the body is larger than the %d bytes allowed here", d.route.MaxBody)
+	}
+	x.Request.Body = http.MaxBytesReader(x.Writer, x.Request.Body, d.route.MaxBody)
+	ctx := context.WithValue(x.Request.Context(), exchangeKey{}, x)
+	if d.route.Timeout > 0 {
+		ctx, x.cancel = context.WithTimeout(ctx, d.route.Timeout)
+		// The body must arrive within the same time.
+		_ = http.NewResponseController(x.guard.ResponseWriter).SetReadDeadline(x.Start.Add(d.route.Timeout))
+	}
+	x.Request = x.Request.WithContext(ctx)
+	return nil
+}
+
+// otherMethod reports whether the path exists for another method.
+func (g *Gateway) otherMethod(r *http.Request) bool {
+	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		probe := &http.Request{Method: m, URL: r.URL, Host: r.Host}
+		if h, _ := g.cfg.Routes.mux.Handler(probe); h != nil {
+			if _, ok := h.(*door); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func safeMethod(m string) string {
+	if slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}, m) {
+		return m
+	}
+	return "that method"
+}
+
+func (g *Gateway) authn(x *Exchange) error {
+	if x.Route.public() {
+		return nil
+	}
+	p, err := g.cfg.Auth.Authenticate(x.Request.Context(), authn.Request{Authorization: x.Request.Header["Authorization"], TLS: x.Request.TLS})
+	x.Principal = p
+	return err
+}
+
+func (g *Gateway) quota(x *Exchange) error {
+	if g.cfg.Limiter == nil || x.Route.public() {
+		return nil
+	}
+	rec, err := g.cfg.Tenants.Find(x.Request.Context(), x.Principal.Tenant)
+	if err != nil {
+		return err
+	}
+	key, err := principalKey(x.Principal)
+	if err != nil {
+		return err
+	}
+	plan, err := g.cfg.Tiers.Table().Plan(rec.Tier, x.Route.Class)
+	if err != nil {
+		return err
+	}
+	d, err := g.cfg.Limiter.Take(x.Request.Context(), quota.Ask{Key: key, Plan: plan, At: x.Start})
+	if err != nil {
+		return err
+	}
+	x.slot = d.Slot
+	d.WriteHeader(x.Writer.Header())
+	return d.Err()
+}
+
+func (g *Gateway) policy(x *Exchange) error {
+	x.Decision = g.cfg.Policy.Consider(x.Subject(), x.Route.Action)
+	if !x.Decision.Allowed {
+		return fault.New(fault.Forbidden, "you may not %s", x.Route.Action)
+	}
+	return nil
+}
+
+func (g *Gateway) scope(x *Exchange) (err error) {
+	if x.Route.public() {
+		return nil
+	}
+	if x.Scope, err = g.cfg.Door.Admit(x.Request.Context(), x.Principal.Tenant); err != nil {
+		return err
+	}
+	x.Room, err = g.cfg.Plane.Enter(x.Scope)
+	return err
+}
+
+func (g *Gateway) inspect(x *Exchange) error {
+	if g.cfg.Inspect == nil {
+		return nil
+	}
+	return g.cfg.Inspect(x)
+}

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"net/http"
+
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+)
+
+// guard is the last hand on an answer: it sets the security headers, and holds
+// a refusal back until its event is durable. No receipt, no answer.
+type guard struct {
+	http.ResponseWriter
+	x      *Exchange
+	status int
+	bytes  int64
+	mute   bool // the handler's body is replaced by a problem
+}
+
+// Unwrap lets http.ResponseController reach Flush, deadlines and Hijack.
+func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+
+func (g *guard) WriteHeader(status int) {
+	if g.status != 0 {
+		return
+	}
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		g.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if status >= 400 {
+		if err := g.x.settleRefusal(status); err != nil {
+			g.mute = true
+			h := g.Header()
+			h.Del("Content-Length")
+			h.Del("Content-Encoding")
+			g.status = http.StatusServiceUnavailable
+			writeProblem(g.ResponseWriter, fault.New(fault.NoRecord, "the refusal could not be recorded, so nothing else is said"))
+			return
+		}
+	}
+	g.status = status
+	g.ResponseWriter.WriteHeader(status)
+}
+
+func (g *guard) Write(b []byte) (int, error) {
+	if g.status == 0 {
+		g.WriteHeader(http.StatusOK)
+	}
+	if g.mute {
+		return len(b), nil
+	}
+	n, err := g.ResponseWriter.Write(b)
+	g.bytes += int64(n)
+	return n, err
+}
+
+// secure is sent with every answer. The API renders nothing, so its policy
+// allows nothing; pages set their own Content-Security-Policy over this one.
+var secure = http.Header{
+	"Strict-Transport-Security":    {"max-age=63072000; includeSubDomains"},
+	"X-Content-Type-Options":       {"nosniff"},
+	"X-Frame-Options":              {"DENY"},
+	"Referrer-Policy":              {"no-referrer"},
+	"Permissions-Policy":           {"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"},
+	"Content-Security-Policy":      {"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"},
+	"Cross-Origin-Resource-Policy": {"same-origin"},
+	"Cross-Origin-Opener-Policy":   {"same-origin"},
+	"Cache-Control":                {"no-store"},
+}
+
+// setSecure shares the value slices between answers: handlers replace header
+// values with Set, they never append to these.
+func setSecure(h http.Header) {
+	for k, v := range secure {
+		h[k] = v[:1:1]
+	}
+}
