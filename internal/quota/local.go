@@ -69,7 +69,7 @@ func (l *Local) Take(_ context.Context, ask Ask) (d Decision, err error) {
 		return d, err
 	}
 	d.Plan = ask.Plan
-	if d.Outcome = ask.Plan.exempt(ask.Key); d.Outcome != Refused {
+	if d.Outcome = ask.Plan.Exempt(ask.Key); d.Outcome != Refused {
 		return d, nil
 	}
 	steps := ask.Plan.steps

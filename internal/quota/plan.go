@@ -95,8 +95,9 @@ func (p *Plan) Mode() Mode {
 	return p.mode
 }
 
-// exempt is Refused when there is something to count for k.
-func (p *Plan) exempt(k Key) Outcome {
+// Exempt is Refused when there is something to count for k, and otherwise says
+// which nothing it is. For implementations of Limiter.
+func (p *Plan) Exempt(k Key) Outcome {
 	switch {
 	case p.mode == Off:
 		return SwitchedOff
@@ -142,6 +143,27 @@ func (p *Plan) Share(n int) *Plan {
 	}
 	q.header = p.header // clients see the promise, not the emergency
 	return q.finish()
+}
+
+// Split gives the plan's windows and its caps as two plans, either of which may
+// be Unlimited.
+func (p *Plan) Split() (windows, slots *Plan) {
+	windows = &Plan{Tier: p.Tier, Class: p.Class, mode: p.mode, share: p.share, header: p.header}
+	slots = &Plan{Tier: p.Tier, Class: p.Class, mode: p.mode, share: p.share, header: p.header}
+	for _, l := range p.levels {
+		if l.Windows != [3]Window{} {
+			windows.levels = append(windows.levels, Level{Subject: l.Subject, Windows: l.Windows})
+		}
+		if l.Slots != nil {
+			slots.levels = append(slots.levels, Level{Subject: l.Subject, Slots: l.Slots})
+		}
+	}
+	for _, x := range []*Plan{windows, slots} {
+		if x.finish(); len(x.levels) == 0 && x.mode == Limited {
+			x.mode = Unlimited
+		}
+	}
+	return windows, slots
 }
 
 var windowNames = [3]string{"minute", "hour", "day"}

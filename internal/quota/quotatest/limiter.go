@@ -25,6 +25,8 @@ type Limiters struct {
 	Term    time.Duration
 }
 
+// tiersFile has small (every limit within reach), wide (1,000, and one more only
+// every 86 s: for tests that run in real time) and narrow (7 at once).
 const tiersFile = `
 version: 1
 classes: [read, login, expensive, probe, dropped]
@@ -40,7 +42,7 @@ tiers:
       dropped: off
     sandbox: {cpu_cores: 1, memory_mb: 512, timeout: 5m, network_mbps: 10, disk_mb: 1024}
   wide:
-    tenant: {per_minute: 1000, per_hour: 100000, per_day: 1000000, burst: 1, concurrent: 10000}
+    tenant: {per_minute: 100000, per_hour: 100000, per_day: 1000, burst: 1, concurrent: 10000}
     user: unlimited
     classes: {read: shared, login: shared, expensive: shared, probe: unlimited, dropped: off}
     sandbox: {cpu_cores: 1, memory_mb: 512, timeout: 5m, network_mbps: 10, disk_mb: 1024}
