@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +57,7 @@ type Client struct {
 
 	conn atomic.Pointer[rueidis.Client] // nil until the first connection
 	away atomic.Bool
-	skew func() time.Duration // added to Redis's clock, for tests of expiry
+	now  func() time.Time // in place of Redis's clock, for tests; nil
 
 	mu     sync.Mutex // edges
 	closed bool
@@ -219,10 +220,10 @@ func (c *Client) tell(e Event) {
 	}
 }
 
-// offset is the tests' hand on the clock, in µs.
-func (c *Client) offset() string {
-	if c.skew == nil {
-		return "0"
+// clock is "", for Redis's own.
+func (c *Client) clock() string {
+	if c.now == nil {
+		return ""
 	}
-	return fmt.Sprint(c.skew().Microseconds())
+	return strconv.FormatInt(c.now().UnixMicro(), 10)
 }

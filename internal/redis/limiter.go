@@ -212,7 +212,7 @@ func (l *Limiter) fetch(ctx context.Context, k quota.Key, plan *quota.Plan, plan
 	}
 	rest := argsFor(levels, planArgs)
 	args := make([]string, 0, 5+len(rest))
-	args = append(args, strconv.FormatInt(cost, 10), strconv.FormatInt(want, 10), id, l.term, l.client.offset())
+	args = append(args, strconv.FormatInt(cost, 10), strconv.FormatInt(want, 10), id, l.term, l.client.clock())
 	args = append(args, rest...)
 	m, err := l.client.exec(ctx, l.take, names, args)
 	if err != nil {
@@ -267,7 +267,7 @@ func (l *Limiter) Usage(ctx context.Context, k quota.Key, plan *quota.Plan) ([]q
 	}
 	levels := plan.For(k)
 	names, _ := keys(k, plan.Class, levels)
-	args := append([]string{l.client.offset()}, l.planned(plan).masks[:len(levels)]...)
+	args := append([]string{l.client.clock()}, l.planned(plan).masks[:len(levels)]...)
 	m, err := l.client.exec(ctx, l.usage, names, args)
 	if err != nil {
 		if errors.Is(err, ErrAway) {
@@ -336,7 +336,7 @@ func (s *slot) Renew(uint64) bool {
 	if s.released.Load() {
 		return false
 	}
-	m, err := s.l.client.exec(context.Background(), s.l.renew, s.keys, []string{s.id, s.l.term, s.l.client.offset()})
+	m, err := s.l.client.exec(context.Background(), s.l.renew, s.keys, []string{s.id, s.l.term, s.l.client.clock()})
 	if errors.Is(err, ErrAway) {
 		return s.l.cfg.OnFailure == Local
 	}

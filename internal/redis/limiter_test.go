@@ -32,17 +32,15 @@ func TestLimiter(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	quotatest.Limiter(t, func(t *testing.T) quotatest.Limiters {
-		// The script's clock is Redis's. It stands still here, but for the
-		// time a call takes, by an offset that takes the real time back.
 		var now atomic.Int64
-		now.Store(time.Now().UnixNano())
+		now.Store(1_800_000_000e6)
 		replica := func() *Limiter {
 			c := open(t, s, Config{})
-			c.skew = func() time.Duration { return time.Duration(now.Load() - time.Now().UnixNano()) }
+			c.now = func() time.Time { return time.UnixMicro(now.Load()) }
 			return NewLimiter(c, LimiterConfig{SlotTerm: time.Minute})
 		}
 		return quotatest.Limiters{A: replica(), B: replica(), Term: time.Minute,
-			Advance: func(d time.Duration) { now.Add(int64(d)) }}
+			Advance: func(d time.Duration) { now.Add(d.Microseconds()) }}
 	})
 }
 

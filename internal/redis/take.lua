@@ -2,7 +2,7 @@
 --
 -- KEYS  per level: its windows, if it has any; its slots, if it has any
 -- ARGV  1 cost   2 want: tokens to charge if there are so many, >= cost
---       3 slot id   4 slot term, us   5 clock offset, us
+--       3 slot id   4 slot term, us   5 now, us (tests), or empty: the server's clock
 --       then per level: mask (1 minute, 2 hour, 4 day, 8 slots),
 --       interval and span per window, cap per slots
 -- Reply granted tokens (0: refused), level, index (0-2 window, 3 slots; the
@@ -11,8 +11,11 @@
 --
 -- Windows are one string of three little-endian doubles: theoretical arrival
 -- times in us of the server's clock. Doubles are exact to 2^53 us, year 2255.
-local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2] + ARGV[5]
+local now = tonumber(ARGV[5])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
 local cost, grant = tonumber(ARGV[1]), tonumber(ARGV[2])
 local levels = {}
 local a, k, n = 6, 1, 0

@@ -1,10 +1,13 @@
 -- Reads what take.lua keeps, changing nothing.
 --
 -- KEYS  as in take.lua
--- ARGV  1 clock offset, us   then per level: mask
+-- ARGV  1 now, us (tests), or empty: the server's clock   then per level: mask
 -- Reply per bucket its depth in us, per slots how many are held
-local t = redis.call('TIME')
-local now = t[1] * 1000000 + t[2] + ARGV[1]
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
 local out, k = {}, 1
 for a = 2, #ARGV do
   local mask = tonumber(ARGV[a])
