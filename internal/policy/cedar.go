@@ -183,7 +183,8 @@ func parse(name string, text []byte) ([]rule, error) {
 	}
 	list, err := cedar.NewPolicyListFromBytes(name, text)
 	if err != nil {
-		return nil, fmt.Errorf("read policy %s: %w", name, err)
+		// The parser calls every text <input>; people look for file:line:column.
+		return nil, fmt.Errorf("read policy: %s", strings.ReplaceAll(err.Error(), "<input>", name))
 	}
 	if len(list) == 0 || len(list) > maxPolicies {
 		return nil, fmt.Errorf("read policy %s: %d policies, want 1 to %d", name, len(list), maxPolicies)

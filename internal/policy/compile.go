@@ -34,8 +34,13 @@ func (t *term) possible(f, unknown fact) bool {
 	return t.all&^(f|unknown) == 0 && f&t.none&^unknown == 0 && (t.any == 0 || (f|unknown)&t.any != 0)
 }
 
-// maxTerms bounds the disjunction of one policy; beyond it the policy is opaque.
-const maxTerms = 64
+// maxTerms bounds the disjunction of one policy and maxSteps the work on it:
+// conjunctions multiply terms, and a condition inside a condition is compiled
+// twice. Beyond either the policy is opaque.
+const (
+	maxTerms = 64
+	maxSteps = 2000
+)
 
 var always = []term{{}}
 
@@ -43,10 +48,14 @@ var always = []term{{}}
 type compiler struct {
 	action Action
 	opaque bool
+	steps  int
 }
 
 // dnf compiles n, or its negation.
 func (c *compiler) dnf(n ast.IsNode, neg bool) []term {
+	if c.steps++; c.steps > maxSteps {
+		return c.unknown()
+	}
 	switch v := n.(type) {
 	case ast.NodeValue:
 		if b, ok := v.Value.(types.Boolean); ok {
@@ -206,7 +215,7 @@ func (c *compiler) or(a, b []term) []term {
 }
 
 func (c *compiler) and(a, b []term) []term {
-	if len(a)*len(b) > 8*maxTerms {
+	if len(a)*len(b) > 2*maxTerms {
 		return c.unknown()
 	}
 	out := make([]term, 0, len(a)*len(b))
@@ -241,7 +250,7 @@ next:
 	return out
 }
 
-// merge joins terms that differ in one role or one kind into one with any.
+// merge joins terms that differ in one role, or in one kind, into one with any.
 func merge(ts []term) []term {
 	out := ts
 	for _, group := range []fact{anyRole, anyKind} {

@@ -101,15 +101,7 @@ func load(policyName string, policyText []byte, rolesName string, rolesText []by
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{rules: rules, set: cedar.PolicyMap{}, order: map[cedar.PolicyID]int{}, hash: hashOf(actionsFile, policyText, rolesText)}
-	for i, r := range rules {
-		e.set[cedar.PolicyID(r.id)] = r.policy
-		e.order[cedar.PolicyID(r.id)] = i
-	}
-	e.plans = make([]plan, len(actions))
-	for a := range Actions() {
-		e.plans[a] = compile(a, rules)
-	}
+	e := newEngine(rules, hashOf(actionsFile, policyText, rolesText))
 	if e.table, err = parseTable(rolesName, rolesText); err != nil {
 		return nil, err
 	}
@@ -127,6 +119,22 @@ func load(policyName string, policyText []byte, rolesName string, rolesText []by
 		e.power[r] = e.powerOf(r)
 	}
 	return e, nil
+}
+
+// newEngine compiles rules that nobody has tried yet.
+func newEngine(rules []rule, hash string) *Engine {
+	e := &Engine{
+		rules: rules, hash: hash, plans: make([]plan, len(actions)),
+		set: cedar.PolicyMap{}, order: map[cedar.PolicyID]int{},
+	}
+	for i, r := range rules {
+		e.set[cedar.PolicyID(r.id)] = r.policy
+		e.order[cedar.PolicyID(r.id)] = i
+	}
+	for a := range Actions() {
+		e.plans[a] = compile(a, rules)
+	}
+	return e
 }
 
 // hashOf keeps its parts apart by their lengths.
@@ -204,14 +212,19 @@ func (e *Engine) decide(s *Subject, a Action, r *Resource) Decision {
 }
 
 // ask has Cedar decide. Cedar passes over a policy whose evaluation fails; for
-// a forbid that would open the door, so it is a refusal here.
+// a forbid that could have matched, that would open the door, so it is a
+// refusal here.
 func (e *Engine) ask(s *Subject, a Action, r *Resource) Decision {
 	s2, r2 := *s, *r // the originals stay on the caller's stack
 	req, entities := request(&s2, a, &r2)
 	verdict, diag := cedar.Authorize(e.set, entities, req)
+	p := &e.plans[a]
+	f := gather(&s2, a, &r2, p.needs)
 	for _, bad := range diag.Errors {
-		if !e.rules[e.order[bad.PolicyID]].permit {
-			return Decision{Reason: ReasonPolicyError, Hash: e.hash}
+		for _, t := range p.forbids {
+			if int(t.policy) == e.order[bad.PolicyID] && t.matches(f) {
+				return Decision{Reason: ReasonPolicyError, Hash: e.hash}
+			}
 		}
 	}
 	d := Decision{Allowed: verdict == cedar.Allow, Reason: ReasonNoPermit, Hash: e.hash}

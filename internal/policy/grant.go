@@ -32,6 +32,21 @@ func (e *Engine) MayGrant(granter Subject, to string, role Role) bool {
 	return to != granter.ID || e.holds(granter.Roles, role)
 }
 
+// CanManage reports whether a holder of manager may change, reset, or remove a
+// user who holds target: only one who could give each of those roles. Without
+// it, whoever resets a password takes over its owner's roles.
+func (e *Engine) CanManage(manager, target RoleSet) bool {
+	if reach := e.reach(manager); !reach.Has(UsersUpdate) && !reach.Has(UsersDelete) {
+		return false
+	}
+	for r := range target.All() {
+		if !e.CanGrant(manager, r) {
+			return false
+		}
+	}
+	return true
+}
+
 // CanGrantActions reports whether a holder of granter may give a service
 // account these actions: only actions on a tenant's own things, and only those
 // that the granter may do without conditions.

@@ -27,12 +27,16 @@ func (e *Engine) proveAction(a Action) error {
 			return fmt.Errorf("proof: %s: no forbid holds for everyone whose tenant is not the resource's", a)
 		}
 	case ForPlatform:
-		for f, what := range map[fact]string{
-			roleFact(PlatformAdmin): "who is no platform_admin", subjectInHouse: "outside the house",
-			adminChannel: "outside the admin channel",
+		for _, wall := range []struct {
+			f     fact
+			whose string
+		}{
+			{roleFact(PlatformAdmin), "who is no platform_admin"},
+			{subjectInHouse, "outside the house"},
+			{adminChannel, "outside the admin channel"},
 		} {
-			if !p.forbidsWithout(f) {
-				return fmt.Errorf("proof: %s: no forbid holds for everyone %s", a, what)
+			if !p.forbidsWithout(wall.f) {
+				return fmt.Errorf("proof: %s: no forbid holds for everyone %s", a, wall.whose)
 			}
 		}
 	}
@@ -57,9 +61,32 @@ func (e *Engine) proveAction(a Action) error {
 			}
 		}
 	}
-	// A service account may do only what it was granted.
 	if !p.refusesAll(kindFact(KindService)|roleFact(ServiceAccount), granted) {
 		return fmt.Errorf("proof: %s: no forbid holds for every service account that was not granted it", a)
+	}
+	return p.proveAgent(a)
+}
+
+// proveAgent holds a run's token to its own agent, its models and its tools, and
+// away from what administers the tenant.
+func (p *plan) proveAgent(a Action) error {
+	var bound fact
+	switch a {
+	case ModelsCall, EmbeddingsCreate:
+		bound = modelAllowed
+	case UpstreamCall:
+		bound = toolAllowed
+	}
+	switch a.area() {
+	case "memories", "graph":
+		bound = sameAgent
+	case "users", "roles", "service_accounts", "settings", "keys", "audit", "privacy", "compliance", "incidents", "blocks":
+		if !p.refusesAll(roleFact(AgentRole), 0) {
+			return fmt.Errorf("proof: %s: no forbid keeps every agent from it, whatever else it holds", a)
+		}
+	}
+	if bound != 0 && !p.refusesAll(roleFact(AgentRole), bound) {
+		return fmt.Errorf("proof: %s: no forbid holds for every agent on what is not its own or not allowed to it", a)
 	}
 	return nil
 }

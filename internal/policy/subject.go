@@ -172,7 +172,7 @@ func (s *Subject) fault() string {
 	case KindAnonymous:
 		ok = s.Roles == 0 && s.Tenant.IsZero() && s.Grants == ActionSet{}
 	}
-	if !ok {
+	if !ok || s.Roles>>factRoles != 0 {
 		return ReasonBadSubject
 	}
 	return ""
