@@ -79,10 +79,12 @@ type Store interface {
 	InsertUser(ctx context.Context, tx plane.Tx, u User, emailDigest [32]byte) error
 	UpdateUser(ctx context.Context, tx plane.Tx, u User, ifVersion int64) (User, error)
 	SetPassword(ctx context.Context, tx plane.Tx, id uuid.UUID, hash string, mustChange bool) error
+	// Rehash replaces the hash of an unchanged password: nothing else ends.
+	Rehash(ctx context.Context, tx plane.Tx, id uuid.UUID, hash string) error
 	DeleteUser(ctx context.Context, tx plane.Tx, id uuid.UUID, emailDigest [32]byte, ifVersion int64) error
 	GrantRole(ctx context.Context, tx plane.Tx, id uuid.UUID, role, by string) error
 	RevokeRole(ctx context.Context, tx plane.Tx, id uuid.UUID, role string) error
-	// Admins counts the active users that hold role, under a lock that keeps
+	// Holders counts the active users that hold role, under a lock that keeps
 	// the answer true until the change ends.
 	Holders(ctx context.Context, tx plane.Tx, role string) (int, error)
 

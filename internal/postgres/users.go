@@ -119,6 +119,16 @@ func (s *Store) SetPassword(ctx context.Context, ptx plane.Tx, id uuid.UUID, has
 	return nil
 }
 
+// Rehash replaces the hash of an unchanged password.
+func (s *Store) Rehash(_ context.Context, ptx plane.Tx, id uuid.UUID, hash string) error {
+	tx, err := own(ptx)
+	if err != nil {
+		return err
+	}
+	tx.later(`UPDATE users SET password_hash = $3, updated_at = now() WHERE tenant_id = $1 AND id = $2`, tx.scope.ID().String(), id, hash)
+	return nil
+}
+
 // DeleteUser removes a user, its roles and its sessions.
 func (s *Store) DeleteUser(ctx context.Context, ptx plane.Tx, id uuid.UUID, emailDigest [32]byte, ifVersion int64) error {
 	tx, err := own(ptx)
