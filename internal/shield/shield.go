@@ -299,6 +299,10 @@ func (s *Shield) score(now time.Time, addr netip.Addr, never bool, o Offence, ru
 	if never {
 		return Decision{}, false
 	}
+	if b, ok := s.blocks.find(addr, now); ok {
+		// What was under way when the block fell is not a repetition.
+		return barredBy(b), true
+	}
 	one, site := clientOf(addr)
 	points := s.config.Points[o]
 	_, strikes := s.scores.charge(one, now.UnixNano(), o, points, Threshold)
