@@ -40,3 +40,12 @@ func TestLocalLimiter(t *testing.T) {
 		return quotatest.Limiters{A: l, B: l, Advance: c.Advance, Term: time.Minute}
 	})
 }
+
+func TestLocalLedger(t *testing.T) {
+	t.Parallel()
+	quotatest.Ledger(t, func(*testing.T) quotatest.Ledgers {
+		c := newClock()
+		l := quota.NewLocalLedger(quota.LocalLedgerConfig{Clock: c.Now})
+		return quotatest.Ledgers{A: l, B: l, Advance: c.Advance}
+	})
+}
