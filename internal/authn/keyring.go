@@ -213,9 +213,12 @@ func encodedHeader(typ, kid string) string {
 }
 
 // headerPrefix is the part of the access token header before the kid, cut to
-// whole groups of three bytes. It only tells a retired key from a foreign token
-// in the record.
-var headerPrefix = encodedHeader(typAccess, "")[:48]
+// whole groups of three bytes, and headerLen the length of the whole. They only
+// tell a retired key from a foreign token in the record.
+var (
+	headerPrefix = encodedHeader(typAccess, "")[:48]
+	headerLen    = len(encodedHeader(typAccess, strings.Repeat("x", b64.EncodedLen(sha256.Size))))
+)
 
 type jwk struct {
 	Type      string `json:"kty"`

@@ -169,7 +169,7 @@ func (s *keySet) open(token string) ([]byte, error) {
 	}
 	key, ok := s.byHeader[token[:head]]
 	if !ok {
-		if strings.HasPrefix(token[:head], headerPrefix) {
+		if head == headerLen && strings.HasPrefix(token, headerPrefix) {
 			return nil, ErrUnknownKey
 		}
 		return nil, ErrHeader
