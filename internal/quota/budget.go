@@ -255,8 +255,13 @@ func (e Entry) Room(amounts, used [5]int64) *Exceeded {
 	limit := e.Limit.Vector()
 	for i, want := range amounts {
 		if want > 0 && limit[i] != NoLimit && used[i]+want > limit[i] {
-			return &Exceeded{e.Scope, resources[i], limit[i] - used[i]}
+			return e.Exceeded(i, limit[i]-used[i])
 		}
 	}
 	return nil
+}
+
+// Exceeded names the i-th of Amounts.Vector.
+func (e Entry) Exceeded(i int, left int64) *Exceeded {
+	return &Exceeded{e.Scope, resources[i], left}
 }

@@ -1,0 +1,74 @@
+package redis
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/quota"
+	"github.com/Nissimmiracles/openclaw/internal/quota/quotatest"
+	"github.com/Nissimmiracles/openclaw/internal/redis/redistest"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+	"github.com/google/uuid"
+)
+
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	quotatest.Ledger(t, func(t *testing.T) quotatest.Ledgers {
+		var now atomic.Int64
+		now.Store(1_800_000_000e6)
+		replica := func() *Ledger {
+			c := open(t, s, Config{})
+			c.now = func() time.Time { return time.UnixMicro(now.Load()) }
+			return NewLedger(c)
+		}
+		return quotatest.Ledgers{A: replica(), B: replica(), Advance: func(d time.Duration) { now.Add(d.Microseconds()) }}
+	})
+}
+
+// TestLedgerKeys looks behind the adapter: everything of a tenant stands under
+// its own hash tag and has a time to live.
+func TestLedgerKeys(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	l := NewLedger(open(t, s, Config{}))
+	id := tenant.NewID()
+	a, err := quota.NewAccount(id, quota.Path{User: uuid.New(), Agent: uuid.New(), Run: uuid.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := quota.Cap{Limit: quota.UnlimitedAmounts(), Period: quota.Month(time.Now())}
+	caps := quota.Caps{Run: c, Agent: c, User: c, Tenant: c}
+	ctx := context.Background()
+	for i := range 5 {
+		r, err := l.Reserve(ctx, a, caps, quota.Amounts{Money: 5}, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			if err := l.Settle(ctx, r, quota.Amounts{Money: 4, Tokens: quota.MaxAmount}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keys := s.Keys()
+	if len(keys) != 4+1+2+3 { // scopes, open, reservations, settlements
+		t.Errorf("keys: %q", keys)
+	}
+	for _, k := range keys {
+		if !strings.HasPrefix(k, "tenant:{"+id.String()+"}:budget:") {
+			t.Errorf("key %q", k)
+		}
+		if ttl := s.Do("PTTL", k); strings.HasPrefix(ttl, ":-") {
+			t.Errorf("key %q never goes: %s", k, ttl)
+		}
+	}
+	s.Kill()
+	if _, err := l.Reserve(ctx, a, caps, quota.Amounts{Money: 5}, time.Minute); fault.CodeOf(err) != fault.Unavailable {
+		t.Fatalf("without redis: %v", err)
+	}
+}
