@@ -21,6 +21,7 @@ import (
 //     back to what was used: under little traffic it costs nothing.
 //   - Caps on concurrent requests are not asked of Redis: each replica holds
 //     its share, cap / Replicas.
+//   - Tokens in hand are spent even while Redis is away: they are charged.
 //   - A refusal is remembered until the time it named, a second at most:
 //     before then Redis would refuse again.
 type leases struct {
@@ -122,7 +123,7 @@ func (l *Limiter) takeTokens(ctx context.Context, k quota.Key, p *planned, cost 
 		d.RetryAfter = max(time.Microsecond, x.until.Sub(now))
 		return d, nil
 	}
-	if fresh && x.left >= cost && !l.client.Away() {
+	if fresh && x.left >= cost {
 		x.left -= cost
 		d := x.last
 		d.Remaining += x.left
