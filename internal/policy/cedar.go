@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/cedar-policy/cedar-go"
@@ -110,7 +111,10 @@ func request(s *Subject, a Action, r *Resource) (types.Request, types.EntityMap)
 
 // cedarSchema is what policies may look at, so that a misspelt attribute or
 // action is an error when the file is read and not a rule that never matches.
-func cedarSchema() (*validate.Validator, error) {
+// It depends on the set of actions alone and is only read.
+var cedarSchema = sync.OnceValues(newSchema)
+
+func newSchema() (*validate.Validator, error) {
 	var b strings.Builder
 	b.WriteString(`entity Tenant;
 entity Role enum [`)
@@ -256,7 +260,7 @@ func stableWord(s string) bool {
 		}
 	}
 	switch s {
-	case ReasonNoSubject, ReasonBadSubject, ReasonUnknownAction, ReasonNoPermit, ReasonPolicyError:
+	case ReasonNoSubject, ReasonBadSubject, ReasonNoCredential, ReasonUnknownAction, ReasonNoPermit, ReasonPolicyError:
 		return false
 	}
 	return true

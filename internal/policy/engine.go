@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/cedar-policy/cedar-go"
 )
 
@@ -48,6 +49,20 @@ type Decision struct {
 	// Conditional is set by Consider alone: the answer still depends on the
 	// resource, and whoever holds it must Decide.
 	Conditional bool
+}
+
+// Err is nil for what is allowed (Consider's conditional answers too), and
+// otherwise the fault that a client sees: unauthorized where no credential, or
+// none that makes sense, was shown, and forbidden elsewhere. The reason is for
+// the audit event; the client is not told which rule stood in the way.
+func (d Decision) Err() error {
+	switch {
+	case d.Allowed:
+		return nil
+	case d.Reason == ReasonNoSubject || d.Reason == ReasonBadSubject || d.Reason == ReasonNoCredential:
+		return fault.New(fault.Unauthorized, "the credential is not valid")
+	}
+	return fault.New(fault.Forbidden, "this credential may not do that")
 }
 
 // Engine decides. It is immutable; many may ask at once.
@@ -182,7 +197,7 @@ func (e *Engine) Decide(s Subject, a Action, r Resource) Decision {
 	if !a.Valid() {
 		return Decision{Reason: ReasonUnknownAction, Hash: e.hash}
 	}
-	if why := s.fault(); why != "" {
+	if why := s.unfit(a); why != "" {
 		return Decision{Reason: why, Hash: e.hash}
 	}
 	return e.decide(&s, a, &r)
@@ -245,7 +260,7 @@ func (e *Engine) Consider(s Subject, a Action) Decision {
 	if !a.Valid() {
 		return Decision{Reason: ReasonUnknownAction, Hash: e.hash}
 	}
-	if why := s.fault(); why != "" {
+	if why := s.unfit(a); why != "" {
 		return Decision{Reason: why, Hash: e.hash}
 	}
 	p := &e.plans[a]

@@ -26,7 +26,7 @@ func (e *Engine) CanGrant(granter RoleSet, role Role) bool {
 // MayGrant is CanGrant with both persons: delegated power does not reach its
 // own holder, so nobody gives themselves a role they do not already cover.
 func (e *Engine) MayGrant(granter Subject, to string, role Role) bool {
-	if granter.fault() != "" || granter.Kind == KindAnonymous || to == "" || !e.CanGrant(granter.Roles, role) {
+	if granter.unfit(RolesGrant) != "" || to == "" || !e.CanGrant(granter.Roles, role) {
 		return false
 	}
 	return to != granter.ID || e.holds(granter.Roles, role)

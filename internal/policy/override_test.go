@@ -264,32 +264,41 @@ func FuzzLoad(f *testing.F) {
 	for _, m := range statement.FindAll(defaultPolicy, -1) {
 		f.Add(m, []byte("action,viewer\nagents.read,yes\n"))
 	}
+	f.Add([]byte(`@id("x") forbid (principal, action in Action::"kind:write", resource) when { if resource.id > "a" then false else 1 + 1 == 3 };`), defaultRoles)
+	f.Add([]byte(`@id("x") permit (principal in Role::"viewer", action == Action::"tenant.read", resource) unless { principal.kind != "agent" };`), []byte("x"))
+	// Alone, and behind our own text, where what is small and odd gets further.
 	f.Fuzz(func(t *testing.T, text, roles []byte) {
-		e, err := load("fuzz.cedar", text, "fuzz.csv", roles)
-		if (err == nil) != (e != nil) {
-			t.Fatalf("engine %v with error %v", e, err)
-		}
-		if err != nil {
-			return
-		}
-		for a := range Actions() {
-			for _, s := range []Subject{
-				user(TenantAdmin), user(Viewer), user(TenantAdmin, OrgAdmin, Developer),
-				{Tenant: tenant.House, ID: "op", Kind: KindOperator, Roles: NewRoleSet(PlatformAdmin)},
-			} {
-				r := Resource{Tenant: tryOther, Kind: "k", ID: "1"}
-				if a.Audience() != ForPublic && e.Decide(s, a, r).Allowed {
-					t.Fatalf("%s across tenants by %v", a, s.Roles.Names())
-				}
-				r.Tenant = s.Tenant
-				d := e.Decide(s, a, r)
-				if want, _ := judge(e, s, a, r); d.Allowed != want && d.Reason != ReasonPolicyError {
-					t.Fatalf("%s by %v: %+v, cedar %t", a, s.Roles.Names(), d, want)
-				}
-			}
-			if a.Audience() != ForPublic && e.Decide(Anonymous(), a, Resource{}).Allowed {
-				t.Fatalf("%s by nobody", a)
-			}
-		}
+		keepsWalls(t, text, roles)
+		keepsWalls(t, append(append([]byte(nil), defaultPolicy...), text...), defaultRoles)
 	})
+}
+
+func keepsWalls(t *testing.T, text, roles []byte) {
+	t.Helper()
+	e, err := load("fuzz.cedar", text, "fuzz.csv", roles)
+	if (err == nil) != (e != nil) {
+		t.Fatalf("engine %v with error %v", e, err)
+	}
+	if err != nil {
+		return
+	}
+	for a := range Actions() {
+		for _, s := range []Subject{
+			user(TenantAdmin), user(Viewer), user(TenantAdmin, OrgAdmin, Developer),
+			{Tenant: tenant.House, ID: "op", Kind: KindOperator, Roles: NewRoleSet(PlatformAdmin)},
+		} {
+			r := Resource{Tenant: tryOther, Kind: "k", ID: "1"}
+			if a.Audience() != ForPublic && e.Decide(s, a, r).Allowed {
+				t.Fatalf("%s across tenants by %v", a, s.Roles.Names())
+			}
+			r.Tenant = s.Tenant
+			d := e.Decide(s, a, r)
+			if want, _ := judge(e, s, a, r); d.Allowed != want && d.Reason != ReasonPolicyError {
+				t.Fatalf("%s by %v: %+v, cedar %t", a, s.Roles.Names(), d, want)
+			}
+		}
+		if a.Audience() != ForPublic && e.Decide(Anonymous(), a, Resource{}).Allowed {
+			t.Fatalf("%s by nobody", a)
+		}
+	}
 }

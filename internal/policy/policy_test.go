@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/google/uuid"
 )
@@ -165,6 +166,9 @@ func TestReasons(t *testing.T) {
 		allow  bool
 		reason string
 	}{
+		{Anonymous(), PublicLogin, Resource{}, true, "public"},
+		{Anonymous(), AgentsRead, own, false, ReasonNoCredential},
+		{Anonymous(), SelfRead, Resource{}, false, ReasonNoCredential},
 		{user(Viewer), AgentsRead, own, true, "viewer"},
 		{user(Viewer), AgentsRead, Resource{Tenant: tryOther}, false, "cross_tenant"},
 		{user(Viewer), AgentsRead, Resource{}, false, "cross_tenant"},
@@ -190,6 +194,29 @@ func TestReasons(t *testing.T) {
 	} {
 		if d := e.Decide(c.s, c.a, c.r); d.Allowed != c.allow || d.Reason != c.reason {
 			t.Errorf("%s by %v on %+v: %+v, want %t %s", c.a, c.s.Roles.Names(), c.r, d, c.allow, c.reason)
+		}
+	}
+}
+
+func TestDecisionErr(t *testing.T) {
+	t.Parallel()
+	e := embedded(t)
+	own := Resource{Tenant: tryTenant}
+	for _, c := range []struct {
+		s    Subject
+		a    Action
+		code fault.Code
+	}{
+		{user(Viewer), AgentsRead, ""},
+		{user(Viewer), AgentsCreate, fault.Forbidden},
+		{user(Viewer), 0, fault.Forbidden},
+		{Subject{}, PublicHealth, fault.Unauthorized},
+		{Anonymous(), AgentsRead, fault.Unauthorized},
+		{user(AgentRole), AgentsRead, fault.Unauthorized},
+	} {
+		err := e.Decide(c.s, c.a, own).Err()
+		if fault.CodeOf(err) != c.code {
+			t.Errorf("%s by %v: %v, want %q", c.a, c.s.Roles.Names(), err, c.code)
 		}
 	}
 }

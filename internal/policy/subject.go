@@ -64,6 +64,7 @@ type Resource struct {
 const (
 	ReasonNoSubject     = "no_subject"        // the zero Subject
 	ReasonBadSubject    = "malformed_subject" // kind, roles and tenant contradict each other
+	ReasonNoCredential  = "no_credential"     // anonymous, and the action is not public
 	ReasonUnknownAction = "unknown_action"
 	ReasonNoPermit      = "no_policy_permits"
 	ReasonPolicyError   = "policy_error" // a forbid could not be evaluated
@@ -154,8 +155,9 @@ func gather(s *Subject, a Action, r *Resource, needs fact) fact {
 	return f
 }
 
-// fault names what makes s no subject at all, or "".
-func (s *Subject) fault() string {
+// unfit names what makes s nobody who could do a, before any policy is asked,
+// or "".
+func (s *Subject) unfit(a Action) string {
 	const special = RoleSet(1<<(AgentRole-1) | 1<<(ServiceAccount-1) | 1<<(PlatformAdmin-1))
 	ok := false
 	switch s.Kind {
@@ -174,6 +176,9 @@ func (s *Subject) fault() string {
 	}
 	if !ok || s.Roles>>factRoles != 0 {
 		return ReasonBadSubject
+	}
+	if s.Kind == KindAnonymous && a.Audience() != ForPublic {
+		return ReasonNoCredential
 	}
 	return ""
 }
