@@ -55,19 +55,19 @@ const (
 func DefaultPoints() Points {
 	var p Points
 	p[Flood] = 0.25 // 400 refused requests: a client that obeys Retry-After never gets there
-	p[Probe] = 20   // 5 probes: one stray /.env is not an attack
-	p[Tool] = 50    // 2 requests: nobody browses with sqlmap
-	p[Smuggling] = 50
-	p[Malformed] = 25
-	p[HeaderFlood] = 25
-	p[Oversize] = 10
+	p[Probe] = 21   // 5 probes: one stray /.env is not an attack
+	p[Tool] = 51    // 2 requests: nobody browses with sqlmap
+	p[Smuggling] = 51
+	p[Malformed] = 26
+	p[HeaderFlood] = 26
+	p[Oversize] = 11
 	p[LoginFailure] = 4 // 25 wrong passwords
 	p[Spray] = 35
-	p[Missing] = 1.5       // 67 broken links
-	p[Denied] = 2          // 50: a page full of calls with an expired token makes a dozen
-	p[RapidReset] = 100    // the per-connection budget has already been lenient
-	p[SlowHeader] = 10     // a phone in a tunnel does this once
-	p[SlowBody] = 10       //
+	p[Missing] = 1.5    // 67 broken links
+	p[Denied] = 2       // 50: a page full of calls with an expired token makes a dozen
+	p[RapidReset] = 100 // the per-connection budget has already been lenient
+	p[SlowHeader] = 10  // a phone in a tunnel does this once
+	p[SlowBody] = 10
 	p[Handshake] = 2       // old clients retry with other versions
 	p[ConnectionFlood] = 1 // 100 connections beyond the cap
 	return p

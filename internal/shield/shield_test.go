@@ -308,8 +308,8 @@ func TestScoresDecay(t *testing.T) {
 	s.Report(ip("192.0.2.1"), Smuggling)
 	s.clock.forward(HalfLife)
 	st := s.Explain(ip("192.0.2.1"))
-	if got := st.Client.Parts["smuggling"]; got < 24.9 || got > 25.1 {
-		t.Fatalf("50 points after one half-life are %v", got)
+	if got := st.Client.Parts["smuggling"]; got < 25.4 || got > 25.6 {
+		t.Fatalf("51 points after one half-life are %v", got)
 	}
 }
 
@@ -534,8 +534,8 @@ func TestExplain(t *testing.T) {
 	s.ask("2001:db8::1", "/.env")
 	s.Observe(ip("2001:db8::2"), Outcome{LoginFailed: true, Account: "a"})
 	st := s.Explain(ip("2001:db8::3"))
-	if st.Left != 99 || st.Client.Parts["probe"] != 20 || st.Client.Parts["login_failure"] != 4 || st.Client.Sum != 24 ||
-		st.Client.Accounts != 1 || st.Site == nil || st.Site.Threshold != 1000 || st.Site.Sum != 24 {
+	if st.Left != 99 || st.Client.Parts["probe"] != 21 || st.Client.Parts["login_failure"] != 4 || st.Client.Sum != 25 ||
+		st.Client.Accounts != 1 || st.Site == nil || st.Site.Threshold != 1000 || st.Site.Sum != 25 {
 		t.Fatalf("%+v %+v", st, st.Site)
 	}
 	if st := s.Explain(ip("192.0.2.1")); st.Left != 100 || st.Site != nil || st.Client.Sum != 0 {
