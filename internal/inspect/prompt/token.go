@@ -1,0 +1,280 @@
+package prompt
+
+import "unicode/utf8"
+
+// A token is a word, a run of one punctuation mark, or one character of a
+// script that writes no spaces.
+type token struct {
+	hash  uint32 // of the lower-case word
+	stem  uint32 // of its longest lexicon stem, or 0
+	start uint32 // byte offset in the folded text
+	end   uint32
+	kind  kind
+	flags uint8
+}
+
+type kind uint8
+
+const (
+	wordTok kind = iota
+	charTok      // Han, kana, Thai and their like
+	numberTok
+	punctTok
+	linkTok // a URL, or an e-mail address
+	blobTok // a word too long to be one
+)
+
+const (
+	capsFlag   uint8 = 1 << iota // all capitals, three letters or more
+	titleFlag                    // first letter is a capital
+	digitFlag                    // letters and digits mixed
+	quoteFlag                    // inside quotation marks
+	hiddenFlag                   // came out of an encoding
+)
+
+// A segment is what lies between two sentence ends.
+type segment struct {
+	first, last uint32 // tokens [first,last)
+	mark        byte   // the mark that ended it
+}
+
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+	// hardSplit is the length, in tokens, at which a sentence without an end is
+	// cut; shortSegment the length below which a sentence joins the next one.
+	hardSplit    = 48
+	shortSegment = 3
+	// longWord is where a word becomes a blob, in bytes.
+	longWord = 40
+)
+
+func fold32(h uint64) uint32 {
+	x := uint32(h>>32) ^ uint32(h)
+	if x == 0 {
+		x = 1
+	}
+	return x
+}
+
+// Hashes that stand for classes of tokens.
+const (
+	hashLink  = 0x11
+	hashMail  = 0x12
+	hashBlob  = 0x13
+	hashNum   = 0x20 // plus the number of digits, at most 15
+	hashPunct = 0x100
+)
+
+// class sorts bytes: 0 space, 1 word, 2 punctuation, 3 newline, 4 high.
+var class = func() (t [256]uint8) {
+	for i := range t {
+		switch c := byte(i); {
+		case c >= utf8.RuneSelf:
+			t[i] = 4
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_':
+			t[i] = 1
+		case c == '\n':
+			t[i] = 3
+		case c > ' ' && c != 0x7f:
+			t[i] = 2
+		}
+	}
+	return t
+}()
+
+// spaceless tells scripts whose writers put no spaces between words.
+func spaceless(r rune) bool {
+	return r >= 0x0E00 && r <= 0x0EFF || r >= 0x1000 && r <= 0x109F || r >= 0x1780 && r <= 0x17FF ||
+		r >= 0x3005 && r <= 0x30FF && r != 0x3001 || r >= 0x3400 && r <= 0x9FFF || r >= 0xF900 && r <= 0xFAFF || r >= 0x20000 && r <= 0x3FFFF
+}
+
+// wordish tells letters and marks from foreign signs and emoji.
+func wordish(r rune) bool {
+	return r < 0x2000 && r != 0xD7 && r != 0xF7 && r >= 0xAA || r >= 0x2C00 && r < 0x2E00 || r >= 0xA000 && r < 0xD800 || r >= 0xFB00 && r < 0xFE00 || r >= 0xFE70 && r < 0xFF00 || r >= 0x10000 && r < 0x1D000
+}
+
+// tokenize fills s.toks and s.segs from the folded text b.
+func (s *scan) tokenize(b []byte) {
+	lex := s.lex
+	toks := s.toks[:0]
+	segs := s.segs[:0]
+	segStart := 0
+	quoted := uint8(0)
+	closeSeg := func(mark byte) {
+		if n := len(toks); n-segStart >= shortSegment || mark == 0 && n > segStart {
+			segs = append(segs, segment{uint32(segStart), uint32(n), mark})
+			segStart = n
+		}
+	}
+	n := len(b)
+	for i := 0; i < n; {
+		if len(toks)-segStart >= hardSplit {
+			closeSeg(' ')
+		}
+		c := b[i]
+		switch class[c] {
+		case 0:
+			i++
+		case 3:
+			i++
+			quoted = 0
+			closeSeg('\n')
+		case 2:
+			start := i
+			for i++; i < n && b[i] == c; i++ {
+			}
+			h := uint32(hashPunct) + uint32(c)
+			if i-start > 2 {
+				h += 256
+			}
+			if c == '"' {
+				quoted ^= quoteFlag
+			}
+			toks = append(toks, token{hash: h, start: uint32(start), end: uint32(i), kind: punctTok, flags: quoted})
+			switch c {
+			case '!', '?', ';':
+				closeSeg(c)
+			case '.':
+				if i >= n || class[b[i]] != 1 {
+					closeSeg(c)
+				}
+			}
+		default:
+			start := i
+			h := uint64(fnvOffset)
+			var stem uint32
+			points := 0
+			var digits, letters, upper int
+			k := wordTok
+		word:
+			for i < n {
+				c := b[i]
+				switch class[c] {
+				case 1:
+					if c <= '9' {
+						digits++
+					} else {
+						letters++
+						if c >= 'A' && c <= 'Z' {
+							upper++
+							c |= 0x20
+						}
+					}
+					h = (h ^ uint64(c)) * fnvPrime
+					i++
+				case 4:
+					r, w := utf8.DecodeRune(b[i:])
+					if spaceless(r) {
+						if i > start {
+							break word
+						}
+						k = charTok
+					} else if !wordish(r) {
+						if i > start {
+							break word
+						}
+						k = punctTok
+					} else {
+						letters++
+					}
+					for j := range w {
+						h = (h ^ uint64(b[i+j])) * fnvPrime
+					}
+					i += w
+					if k != wordTok {
+						break word
+					}
+				case 2:
+					// an apostrophe inside a word counts for nothing
+					if c == '\'' && i > start && i+1 < n && (class[b[i+1]] == 1 || class[b[i+1]] == 4) && letters > 0 {
+						i++
+						continue
+					}
+					break word
+				default:
+					break word
+				}
+				if points++; points >= 2 && lex.stemBit(h) {
+					if x := fold32(h); lex.isStem(x) {
+						stem = x
+					}
+				}
+			}
+			t := token{hash: fold32(h), stem: stem, start: uint32(start), end: uint32(i), kind: k, flags: quoted}
+			switch {
+			case k != wordTok:
+			case letters == 0:
+				t.kind, t.hash = numberTok, hashNum+uint32(min(digits, 15))
+			case i-start > longWord:
+				t.kind, t.hash, t.stem = blobTok, hashBlob, 0
+			default:
+				if digits > 0 {
+					t.flags |= digitFlag
+				}
+				if upper >= 3 && upper == letters {
+					t.flags |= capsFlag
+				} else if upper > 0 && b[start] < 'a' {
+					t.flags |= titleFlag
+				}
+				if i < n && (b[i] == ':' || b[i] == '@' || b[i] == '.') {
+					if e, mail := link(b, start, i); e > 0 {
+						i = e
+						t.end, t.kind, t.hash, t.stem = uint32(e), linkTok, hashLink, 0
+						if mail {
+							t.hash = hashMail
+						}
+					}
+				}
+			}
+			toks = append(toks, t)
+		}
+	}
+	s.toks, s.segs = toks, segs
+	if segStart < len(toks) {
+		if m := len(segs); m > 0 && len(toks)-segStart < shortSegment {
+			segs[m-1].last = uint32(len(toks))
+		} else {
+			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), 0})
+		}
+	}
+	s.segs = segs
+}
+
+// link recognises a URL or an e-mail address whose first word is b[start:i]
+// and returns its end, or 0.
+func link(b []byte, start, i int) (end int, mail bool) {
+	stop := min(len(b), i+300)
+	switch {
+	case b[i] == ':' && i+2 < len(b) && b[i+1] == '/' && b[i+2] == '/':
+	case b[i] == '.' && i-start == 3 && b[start]|0x20 == 'w' && b[start+1]|0x20 == 'w' && i+1 < len(b) && class[b[i+1]] == 1:
+	default:
+		// word(.word)*@word(.word)+
+		j := i
+		for j < stop && j-i < 64 && (class[b[j]] == 1 || b[j] == '.' || b[j] == '-' || b[j] == '+') {
+			j++
+		}
+		if j >= stop || b[j] != '@' {
+			return 0, false
+		}
+		k, dot := j+1, 0
+		for k < stop && (class[b[k]] == 1 || b[k] == '-' || b[k] == '.' && k+1 < len(b) && class[b[k+1]] == 1) {
+			if b[k] == '.' {
+				dot++
+			}
+			k++
+		}
+		if dot == 0 || k == j+1 {
+			return 0, false
+		}
+		return k, true
+	}
+	j := i
+	for j < stop && b[j] > ' ' && b[j] != '"' && b[j] != '\'' && b[j] != '>' && b[j] != ')' && b[j] != '<' && b[j] != ']' && b[j] < utf8.RuneSelf {
+		j++
+	}
+	for j > i && (b[j-1] == '.' || b[j-1] == ',' || b[j-1] == '!' || b[j-1] == '?' || b[j-1] == ';') {
+		j--
+	}
+	return j, false
+}

@@ -1,0 +1,101 @@
+// Command train makes the weights of the prompt-injection detector and judges
+// them, from the root of the repository:
+//
+//	go run ./internal/inspect/train weights   writes internal/inspect/prompt/data/weights.bin
+//	go run ./internal/inspect/train eval      writes docs/DETECTION.md and the baseline
+//	go run ./internal/inspect/train check     fails if a figure fell below the baseline
+//
+// Without the development corpora it says so and stops with status 3.
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
+)
+
+const weightsPath = "internal/inspect/prompt/data/weights.bin"
+
+func main() {
+	dir := flag.String("corpora", corpus.Dir, "folder of the development corpora")
+	seed := flag.Uint64("seed", 7, "seed of the generators and of training")
+	scale := flag.Float64("scale", 1, "how many texts to generate, times the grammars' own counts")
+	flag.Parse()
+	err := run(flag.Arg(0), *dir, *seed, *scale)
+	if errors.Is(err, corpus.ErrAbsent) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "train:", err)
+		os.Exit(1)
+	}
+}
+
+func run(verb, dir string, seed uint64, scale float64) error {
+	start := time.Now()
+	d, err := prompt.With(nil)
+	if err != nil {
+		return err
+	}
+	samples, err := gather(d, dir, seed, scale)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%d texts read in %v\n", len(samples), time.Since(start).Round(time.Millisecond))
+	switch verb {
+	case "weights":
+		return train(d, samples, seed, start)
+	case "folds":
+		folds := crossValidate(samples, d, seed)
+		report(os.Stdout, folds)
+		return nil
+	}
+	return fmt.Errorf("unknown verb %q: want weights, eval or check", verb)
+}
+
+// gather reads the corpora and makes the generated texts.
+func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sample, error) {
+	examples, err := corpus.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	g, err := corpus.LoadGrammar()
+	if err != nil {
+		return nil, err
+	}
+	made := g.Generate(seed, scale)
+	r := rand.New(rand.NewPCG(seed, 2))
+	hidden := corpus.Disguised(r, made, len(made)/8)
+	made = append(made, hidden...)
+	sum := sha256.New()
+	for _, e := range made {
+		sum.Write([]byte(e.Text))
+	}
+	fmt.Fprintf(os.Stderr, "%d generated texts, digest %x\n", len(made), sum.Sum(nil)[:8])
+	samples := extract(d, append(examples, made...))
+	locate(samples)
+	return samples, nil
+}
+
+func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time) error {
+	o := defaults
+	o.seed = seed
+	folds := crossValidate(samples, d, seed)
+	report(os.Stdout, folds)
+	a, b := calibrate(folds)
+	m := fit(samples, func(s *sample) bool { return s.Source != validateOnly }, o, len(d.Rules()))
+	w := m.quantise(a, b).Marshal()
+	if err := os.WriteFile(weightsPath, w, 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("weights %d bytes, digest %x, calibration %v %v, in %v\n", len(w), sha256.Sum256(w), a, b, time.Since(start).Round(time.Second))
+	return nil
+}

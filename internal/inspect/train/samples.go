@@ -1,0 +1,171 @@
+package main
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
+)
+
+// sample is a text with its sentences, ready to be cut into windows.
+type sample struct {
+	corpus.Example
+	units []prompt.Unit
+	// the sentences an attack was put into, or the whole text
+	first, last int
+}
+
+// window is one training item.
+type window struct {
+	feats  []uint32
+	rules  []uint16
+	tokens int
+	label  float32
+	weight float32
+	group  int
+}
+
+// group names the sources that must be held out together: they share texts or
+// an author.
+func group(source string) string {
+	switch {
+	case strings.HasPrefix(source, "gpteacher"):
+		return "gpteacher"
+	case strings.HasPrefix(source, "software"):
+		return "software"
+	case strings.HasPrefix(source, "piarena"):
+		return "piarena"
+	case strings.HasPrefix(source, "agentdojo"):
+		return "agentdojo"
+	case source == "prompt_book" || source == "ui_strings":
+		return "prompt_book"
+	case source == "garak" || source == "giskard" || source == "gptfuzz":
+		return "garak"
+	}
+	return source
+}
+
+// validateOnly never trains weights that ship: its licence is not stated.
+const validateOnly = "neuralchemy"
+
+func extract(d *prompt.Detector, examples []corpus.Example) []sample {
+	out := make([]sample, 0, len(examples))
+	for _, e := range examples {
+		u := d.Extract(e.Text)
+		if len(u) == 0 {
+			continue
+		}
+		out = append(out, sample{Example: e, units: u, last: len(u)})
+	}
+	return out
+}
+
+func digest(s string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(strings.TrimSpace(s)))
+	return h.Sum64()
+}
+
+// locate finds, in attacks made by putting an instruction into a clean text,
+// the sentences no clean text of the same source has.
+func locate(samples []sample) {
+	clean := map[uint64]bool{}
+	for i := range samples {
+		s := &samples[i]
+		if s.Label == 0 && (s.Source == "piarena" || s.Source == "agentdojo") {
+			for _, u := range s.units {
+				clean[digest(s.Text[u.Start:u.End])] = true
+			}
+		}
+	}
+	for i := range samples {
+		s := &samples[i]
+		if s.Label == 0 || s.Source != "piarena" && s.Source != "agentdojo" {
+			continue
+		}
+		first, last := -1, 0
+		for k, u := range s.units {
+			if !clean[digest(s.Text[u.Start:u.End])] {
+				if first < 0 {
+					first = k
+				}
+				last = k + 1
+			}
+		}
+		if first >= 0 {
+			s.first, s.last = first, last
+		}
+	}
+}
+
+// cut makes the window of units [i,j).
+func cut(s *sample, i, j int, weight float32) window {
+	w := window{label: float32(s.Label), weight: weight}
+	for k := i; k < j; k++ {
+		u := &s.units[k]
+		w.tokens += u.Tokens
+		w.feats = append(w.feats, u.Feats...)
+		w.rules = append(w.rules, u.Rules...)
+		if k > i {
+			w.feats = append(w.feats, u.Seam...)
+			w.rules = append(w.rules, u.SeamRules...)
+		}
+	}
+	return w
+}
+
+// reach is the end of the longest window from unit i.
+func reach(s *sample, i, limit int) int {
+	n := 0
+	for j := i; j < len(s.units); j++ {
+		n += s.units[j].Tokens
+		if j > i && (n > limit || j-i >= prompt.MaxUnits) {
+			return j
+		}
+	}
+	return len(s.units)
+}
+
+// windows cuts a sample as the detector will see it: benign texts anywhere,
+// attacks around what makes them one.
+func windows(r *rand.Rand, s *sample, weight float32) []window {
+	var out []window
+	n := len(s.units)
+	if reach(s, 0, prompt.MaxWindow) == n {
+		out = append(out, cut(s, 0, n, weight))
+		if n > 1 && s.Label == 0 {
+			i := r.IntN(n)
+			out = append(out, cut(s, i, i+1+r.IntN(n-i), weight/2))
+		}
+		if s.Label == 1 && (s.first > 0 || s.last < n) {
+			out = append(out, cut(s, s.first, s.last, weight))
+		}
+		return out
+	}
+	if s.Label == 0 {
+		for range 4 {
+			i := r.IntN(n)
+			limit := 10 + r.IntN(prompt.MaxWindow-10)
+			out = append(out, cut(s, i, reach(s, i, limit), weight/2))
+		}
+		return out
+	}
+	if s.last-s.first < n/2 {
+		for range 2 {
+			i := max(0, s.first-r.IntN(3))
+			j := min(n, s.last+r.IntN(3), reach(s, i, prompt.MaxWindow))
+			out = append(out, cut(s, i, j, weight/2))
+		}
+		return out
+	}
+	for k, i := range []int{0, r.IntN(n), r.IntN(n)} {
+		w := weight / 2
+		if k > 0 {
+			w = weight / 4
+		}
+		out = append(out, cut(s, i, reach(s, i, prompt.MaxWindow), w))
+	}
+	return out
+}
