@@ -213,6 +213,14 @@ when { resource.kind == "board" && 9223372036854775807 + (if resource.id == "bro
 	if d := e.Decide(user(Analyst), AuditRead, Resource{Tenant: tryTenant}); !d.Allowed || e.Expected(Analyst, AuditRead) != "yes" {
 		t.Errorf("analyst: %+v", d)
 	}
+	// A permit that a forbid shuts again is no hole.
+	shut := string(defaultPolicy) + `
+@id("notes") permit (principal in Role::"viewer", action == Action::"memories.create", resource) when { resource.kind == "note" };
+@id("not_yet") forbid (principal in Role::"viewer", action == Action::"memories.create", resource);
+`
+	if _, err := withText(shut); err != nil {
+		t.Errorf("a permit behind a forbid: %v", err)
+	}
 	if _, err := Load(Sources{PolicyFile: filepath.Join(dir, "none.cedar")}); err == nil || !strings.Contains(err.Error(), "none.cedar") {
 		t.Errorf("a missing file: %v", err)
 	}
