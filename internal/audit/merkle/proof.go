@@ -46,18 +46,31 @@ func (p Prover) Inclusion(ctx context.Context, index int64) (tlog.RecordProof, e
 	return proof, nil
 }
 
-// Consistency proves that the old tree is a prefix: RFC 6962 section 2.1.2. The
-// empty tree is a prefix of any and needs no hashes.
-func (p Prover) Consistency(ctx context.Context, old tlog.Tree) (tlog.TreeProof, error) {
-	if old.N == 0 {
-		return nil, nil
+// Root gives the tree of a smaller size.
+func (p Prover) Root(ctx context.Context, size int64) (tlog.Tree, error) {
+	if size < 0 || size > p.Tree.N {
+		return tlog.Tree{}, fmt.Errorf("finding the root of %d: the tree has %d", size, p.Tree.N)
 	}
-	proof, err := tlog.ProveTree(p.Tree.N, old.N, p.reader(ctx))
+	edges, err := p.reader(ctx).ReadHashes(cover(nil, 0, size))
 	if err != nil {
-		return nil, fmt.Errorf("proving growth from %d to %d: %w", old.N, p.Tree.N, err)
+		return tlog.Tree{}, fmt.Errorf("finding the root of %d: %w", size, err)
 	}
-	if tlog.CheckTree(proof, p.Tree.N, p.Tree.Hash, old.N, old.Hash) != nil {
-		return nil, fmt.Errorf("proving growth from %d to %d: %w", old.N, p.Tree.N, ErrCorrupt)
+	return (&Frontier{size, edges}).Tree(), nil
+}
+
+// Consistency proves that the tree of the old size is a prefix: RFC 6962 section
+// 2.1.2. The empty tree is a prefix of any and needs no hashes.
+func (p Prover) Consistency(ctx context.Context, old int64) (tlog.TreeProof, error) {
+	tree, err := p.Root(ctx, old)
+	if err != nil || old == 0 {
+		return nil, err
+	}
+	proof, err := tlog.ProveTree(p.Tree.N, old, p.reader(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("proving growth from %d to %d: %w", old, p.Tree.N, err)
+	}
+	if tlog.CheckTree(proof, p.Tree.N, p.Tree.Hash, old, tree.Hash) != nil {
+		return nil, fmt.Errorf("proving growth from %d to %d: %w", old, p.Tree.N, ErrCorrupt)
 	}
 	return proof, nil
 }
