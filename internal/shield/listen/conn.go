@@ -28,6 +28,7 @@ type Conn struct {
 	place *list.Element
 
 	serving atomic.Int32 // requests in their handler
+	served  atomic.Bool  // has had a request served
 	known   atomic.Bool  // has authenticated once
 	heard   atomic.Bool  // has sent a byte
 	gone    atomic.Bool  // the client has left, or we have closed
@@ -79,6 +80,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		}
 		m, err := c.Conn.Write(p[:min(len(p), pieces)])
 		n, p = n+m, p[m:]
+		if err != nil {
+			c.gone.Store(true)
+		}
 		if err != nil || len(p) == 0 {
 			return n, err
 		}

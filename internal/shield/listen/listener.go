@@ -59,8 +59,12 @@ type Config struct {
 	BodyRate  int           // bytes per second a request's body must arrive at: 1,024
 	BodyGrace time.Duration // waiting that is free: 10 s
 
-	MaxStreams  int // HTTP/2, at once on one connection: 100
-	ResetBurst  int // cancelled streams at once on one connection: 200
+	// Cancelled HTTP/2 streams. ResetBurst stays below MaxStreams: net/http
+	// starts no handler for a stream that was cancelled while it waited for
+	// one, so only MaxStreams cancellations are sure to be seen before it gives
+	// the connection up by itself, without saying whose it was.
+	MaxStreams  int // at once on one connection: 128
+	ResetBurst  int // cancelled at once on one connection: 100
 	ResetPerSec int // and in the long run: 10
 
 	Limits framing.Limits
@@ -126,12 +130,15 @@ func New(inner net.Listener, c Config) (*Listener, error) {
 	c.WriteStall = cmp.Or(c.WriteStall, 30*time.Second)
 	c.BodyRate = cmp.Or(c.BodyRate, 1024)
 	c.BodyGrace = cmp.Or(c.BodyGrace, 10*time.Second)
-	c.MaxStreams = cmp.Or(c.MaxStreams, 100)
-	c.ResetBurst = cmp.Or(c.ResetBurst, 200)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 128)
+	c.ResetBurst = cmp.Or(c.ResetBurst, min(100, c.MaxStreams-1))
 	c.ResetPerSec = cmp.Or(c.ResetPerSec, 10)
 	if min(c.MaxConns, c.PerAddress, c.BodyRate, c.MaxStreams, c.ResetBurst, c.ResetPerSec) < 0 ||
 		min(c.Handshake, c.Header, c.Idle, c.WriteStall, c.BodyGrace) < 0 {
 		return nil, errors.New("configure listener: a limit is negative")
+	}
+	if c.ResetBurst >= c.MaxStreams {
+		return nil, fmt.Errorf("configure listener: ResetBurst %d must be below MaxStreams %d", c.ResetBurst, c.MaxStreams)
 	}
 	if c.TLS != nil {
 		c.TLS = c.TLS.Clone()

@@ -93,6 +93,7 @@ func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 	}
 	c.serving.Add(1)
 	defer c.serving.Add(-1)
+	c.served.Store(true)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &body{ReadCloser: r.Body, control: http.NewResponseController(w), conn: c}
 	}

@@ -102,7 +102,10 @@ func parse(all []byte) (Header, error) {
 	if family != 3 && h.Source.Addr().IsUnspecified() {
 		return Header{}, malformed("the source is no address")
 	}
-	return h, attributes(all, 16+size)
+	if err := attributes(all, 16+size); err != nil {
+		return Header{}, err
+	}
+	return h, nil
 }
 
 // attributes walks the type-length-values and checks a checksum, if there is one.
