@@ -42,6 +42,9 @@ func (s *scan) breakout(i int) {
 			s.hit(rBreakout, 0.85, i, j)
 		}
 	}
+	if n.kind == tOp && n.ch == '-' && j > i+1 && (s.at(j+1).kind == tLB || s.at(j+1).kind == tCmp) {
+		s.hit(rCypherClause, 0.88, i, j+1)
+	}
 	if n.class&cCypher != 0 || n.kind == tKey && s.at(i+1).kind == tRC {
 		s.cypherBreakout(i, j, n)
 	}
@@ -209,6 +212,13 @@ func (s *scan) number(i int) {
 		switch {
 		case m.id == kSelect && s.selectShape(j+1) >= 1, m.id == kCase, m.class&cTime != 0 && s.at(j+2).kind == tLP, m.id == kIf && s.at(j+2).kind == tLP && n.ch != '/':
 			s.hit(rArithmetic, 0.88, i, j+1)
+		case s.at(j).kind == tLP:
+			end, left := s.operand(j + 1)
+			if next, ok := s.isCmp(end); ok && left != oNone {
+				if _, right := s.operand(next); right == oString || right == oOpen || right == oQuery {
+					s.hit(rArithmetic, 0.75, i, end)
+				}
+			}
 		case m.class&cFunc != 0 && m.id != kIf && s.at(j+2).kind == tLP:
 			s.hit(rArithmetic, 0.6, i, j+1)
 		}

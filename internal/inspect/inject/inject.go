@@ -16,7 +16,8 @@
 package inject
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"sync"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
@@ -151,10 +152,14 @@ func (s *scan) verdict(kind inspect.Kind, from, below rule) inspect.Verdict {
 	case v.Confidence > flagAbove:
 		v.Decision = inspect.Flag
 	}
-	total := 0.0
+	total, n := 0.0, 0
 	for r := from; r < below; r++ {
-		total += s.hits[r].score
+		if s.hits[r].score > 0 {
+			total += s.hits[r].score
+			n++
+		}
 	}
+	v.Findings, v.Families = make([]inspect.Finding, 0, n), make([]string, 0, n)
 	for r := from; r < below; r++ {
 		h := s.hits[r]
 		if h.score == 0 {
@@ -163,16 +168,9 @@ func (s *scan) verdict(kind inspect.Kind, from, below rule) inspect.Verdict {
 		v.Findings = append(v.Findings, inspect.Finding{Rule: rules[r].id, Family: rules[r].family, Start: h.start, End: h.end, Share: h.score / total})
 		v.Families = append(v.Families, rules[r].family)
 	}
-	sort.SliceStable(v.Findings, func(i, j int) bool { return v.Findings[i].Share > v.Findings[j].Share })
-	sort.Strings(v.Families)
-	n := 0
-	for i, f := range v.Families {
-		if i == 0 || f != v.Families[n-1] {
-			v.Families[n] = f
-			n++
-		}
-	}
-	v.Families = v.Families[:n]
+	slices.SortStableFunc(v.Findings, func(a, b inspect.Finding) int { return cmp.Compare(b.Share, a.Share) })
+	slices.Sort(v.Families)
+	v.Families = slices.Compact(v.Families)
 	return v
 }
 

@@ -46,7 +46,7 @@ var eventNames = func() map[string]bool {
 var sinkScore = map[string]float64{
 	"alert": 1, "confirm": 1, "prompt": 1, "eval": 0.95, "execscript": 1, "settimeout": 0.7, "setinterval": 0.7, "function": 0.3,
 	"fetch": 0.6, "import": 0.6, "importscripts": 0.9, "write": 0.6, "writeln": 0.6, "fromcharcode": 0.8, "atob": 0.7, "unescape": 0.8,
-	"constructor": 0.7, "print": 0.4, "open": 0.4, "assign": 0.4, "getscript": 0.8, "expression": 0.5, "console": 0.3, "log": 0.3, "find": 0.2, "reporterror": 0.7, "throw": 0.5,
+	"constructor": 0.7, "print": 0.4, "open": 0.4, "assign": 0.4, "getscript": 0.8, "expression": 0.5, "console": 0.3, "log": 0.3, "find": 0.2, "reporterror": 0.7, "image": 0.3, "getelementbyid": 0.3, "appendchild": 0.3, "throw": 0.5,
 }
 
 // lowered copies s in lower case into buf, at most len(buf) bytes.

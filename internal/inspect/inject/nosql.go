@@ -4,7 +4,7 @@ package inject
 // splices in, without their dollar sign.
 var mongoOps = func() map[string]bool {
 	m := map[string]bool{}
-	for _, w := range []string{"where", "ne", "gt", "gte", "lt", "lte", "in", "nin", "regex", "exists", "or", "and", "nor", "not", "expr", "function", "type", "mod", "all", "size", "elemMatch", "eq", "options", "jsonSchema", "text", "lookup", "unionWith", "out", "merge", "accumulator", "set", "unset", "inc", "push", "pull", "rename", "comment", "natural", "search", "near", "geoWithin", "facet", "group", "match", "project", "sum", "nearSphere", "slice", "max", "min"} {
+	for _, w := range []string{"where", "ne", "gt", "gte", "lt", "lte", "in", "nin", "regex", "exists", "or", "and", "nor", "not", "expr", "function", "mod", "all", "size", "elemMatch", "eq", "lookup", "unionWith", "out", "merge", "accumulator", "set", "unset", "inc", "push", "pull", "rename", "facet", "group", "match", "project"} {
 		m[w] = true
 	}
 	return m

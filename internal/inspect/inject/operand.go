@@ -79,7 +79,7 @@ func (s *scan) operandOne(i int) (int, operandType) {
 			return s.skipGroup(i), oQuery
 		case t.id == kCase:
 			return s.skipGroup(i), oFunc
-		case t.class&(cFunc|cDanger) != 0 && s.at(i+1).kind == tLP:
+		case t.class&(cFunc|cDanger) != 0 && t.id != kMath && s.at(i+1).kind == tLP:
 			return s.skipCall(i + 1), oFunc
 		case t.class&(cLogic|cCmp) != 0 || t.id == kUnion || t.id == kOrder || t.id == kHaving:
 			return i, oNone
@@ -175,6 +175,9 @@ func (s *scan) isCmp(i int) (int, bool) {
 		i++
 		t = s.at(i)
 	}
+	if t.id == kStarts && s.at(i+1).id == kWith {
+		return i + 2, true
+	}
 	if t.class&cCmp != 0 || t.id == kCollate {
 		if n := s.at(i + 1); n.id == kNot || n.id == kBinary || n.id == kLike {
 			i++
@@ -206,8 +209,8 @@ const (
 func (s *scan) before(i int) (place, int) {
 	j := i - 1
 	paren := false
-	for j >= 0 && i-j < lookBehind && (s.toks[j].kind == tRP || s.toks[j].kind == tRC) {
-		paren = true
+	for j >= 0 && i-j < lookBehind && (s.toks[j].kind == tRP || s.toks[j].kind == tRC || s.toks[j].kind == tSemi && j > 0 && s.toks[j-1].kind == tQuote) {
+		paren = paren || s.toks[j].kind != tSemi
 		j--
 	}
 	if j < 0 {
@@ -292,7 +295,25 @@ func (s *scan) swallows(i int) bool {
 			n++
 		}
 	}
-	return len(rest) < 24 && (n <= 1 || t.ch == '/' && n == 0 || rest[0] > ' ' && n <= 6 && t.ch == '-' || n <= 4 && rest[0] <= ' ' && isJunk(rest))
+	return len(rest) < 24 && (oneWord(rest) || n <= 1 || t.ch == '/' && n == 0 || rest[0] > ' ' && n <= 6 && t.ch == '-' || n <= 4 && rest[0] <= ' ' && isJunk(rest))
+}
+
+// oneWord says whether nothing but a short word follows a comment sign, as the
+// marks of tools do.
+func oneWord(rest string) bool {
+	k := 0
+	for k < len(rest) && rest[k] == ' ' {
+		k++
+	}
+	if k == 0 || len(rest)-k > 14 {
+		return false
+	}
+	for ; k < len(rest); k++ {
+		if !isLetter(rest[k]) && rest[k]-'0' >= 10 {
+			return false
+		}
+	}
+	return true
 }
 
 // isJunk says whether what follows a comment sign is a lone quote or a mark

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/base64"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -12,6 +13,9 @@ const minBlob = 12
 func (s *scan) readings(text string, m mask, doSQL, doXSS bool) {
 	s.views[0] = view{text: text}
 	s.read(&s.views[0], m, doSQL, doXSS)
+	if s.certain(doSQL, doXSS) {
+		return
+	}
 	last := 0
 	if m&maskCoded != 0 {
 		last = s.decode(text, doSQL, doXSS)
@@ -23,6 +27,12 @@ func (s *scan) readings(text string, m mask, doSQL, doXSS bool) {
 		}
 	}
 	s.blobs(v, last+2, doSQL, doXSS)
+}
+
+// certain says whether what was found so far leaves no question open. A text is
+// an attack of one kind far more often than of both.
+func (s *scan) certain(doSQL, doXSS bool) bool {
+	return s.dirty && (!doSQL || s.confidence(rNone+1, rTag) > 0.9) && (!doXSS || s.confidence(rTag, ruleCount) > 0.9)
 }
 
 func (s *scan) read(v *view, m mask, doSQL, doXSS bool) {
@@ -227,11 +237,11 @@ func (s *scan) blobs(v *view, slot int, doSQL, doXSS bool) {
 	}
 	s.bufs[slot] = buf
 	for _, c := range buf {
-		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= 0x7f {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {
 			return
 		}
 	}
-	if len(buf) < 6 {
+	if len(buf) < 6 || !utf8.Valid(buf) {
 		return
 	}
 	// the whole blob is the place of whatever is found in it

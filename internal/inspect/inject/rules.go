@@ -47,7 +47,7 @@ const (
 	rCSS
 	rAttribute
 	rMarkup
-	rFuck
+	rSymbols
 	rUTF7
 	rVoterXSS
 	ruleCount
@@ -96,7 +96,7 @@ var rules = [ruleCount]struct {
 	rCSS:            {"xss.css", "css", inspect.XSS},
 	rAttribute:      {"xss.attribute", "markup", inspect.XSS},
 	rMarkup:         {"xss.markup_breakout", "markup", inspect.XSS},
-	rFuck:           {"xss.symbol_script", "obfuscation", inspect.XSS},
+	rSymbols:        {"xss.symbol_script", "obfuscation", inspect.XSS},
 	rUTF7:           {"xss.utf7", "obfuscation", inspect.XSS},
 	rVoterXSS:       {"xss.fingerprint", "fingerprint", inspect.XSS},
 }

@@ -15,6 +15,11 @@ func (s *scan) sink(t string, i int) {
 	for j > 0 && end-j < 20 && (isLetter(t[j-1]) || j < end && t[j-1]-'0' < 10) {
 		j--
 	}
+	for _, w := range [...]string{"alert)", "eval)", "confirm)", "prompt)"} {
+		if hasFold(t, i+1, w) && t[i] == '(' && end > j {
+			s.note(rSink, 0.85, j, i+len(w))
+		}
+	}
 	if end-j < 4 {
 		return
 	}
@@ -30,9 +35,7 @@ func (s *scan) sink(t string, i int) {
 	}
 	start := j
 	dotted := j > 0 && t[j-1] == '.'
-	for j > 0 && start-j < 40 && (isLetter(t[j-1]) || t[j-1] == '.' || t[j-1] == ']' || t[j-1] == '[') {
-		j--
-	}
+	j = objectStart(t, j)
 	if string(name) == "constructor" {
 		if dotted || start > 0 && t[start-1] == '[' {
 			s.note(rSink, 0.85, j, i+1)
@@ -57,6 +60,33 @@ func (s *scan) sink(t string, i int) {
 		score = 0.05 // dialog.alert(
 	}
 	s.note(rSink, score, j, i+1)
+}
+
+// objectStart goes back from the last name of a.b[0].c to the first, and past
+// "new".
+func objectStart(t string, j int) int {
+	start := j
+	for j > 0 && start-j < 40 {
+		c := t[j-1]
+		if !isLetter(c) && c != '.' && c != ']' && c != '[' && c != '$' && (c-'0' >= 10 || t[j] != ']') && !(c == ')' && t[j] == '.') && !(c == '(' && t[j] == ')') {
+			break
+		}
+		j--
+	}
+	if j >= 4 && t[j-1] == ' ' && hasFold(t, j-4, "new") {
+		j -= 4
+	}
+	return j
+}
+
+// assignment judges what a script that was broken into sets: ";location='//x'.
+func (s *scan) assignment(t string, i, j int, name []byte) {
+	switch string(name) {
+	case "innerhtml", "outerhtml", "location", "href", "src", "cookie", "domain", "onerror":
+		if k := objectStart(t, j); s.afterQuote(t, k) && (k < j || string(name) == "location") {
+			s.note(rScriptBreakout, 0.85, k, i+1)
+		}
+	}
 }
 
 // afterQuote says whether only what ends a literal stands between an odd quote
@@ -198,7 +228,7 @@ func (s *scan) template(t string, i int) {
 	}
 	double := t[i+1] == '{'
 	sigil := i > 0 && (t[i-1] == '$' || t[i-1] == '#' || t[i-1] == '*' || t[i-1] == '@' || t[i-1] == '~')
-	if !double && !sigil || i > 0 && t[i-1] == '{' {
+	if !double && !sigil || i > 0 && t[i-1] == '{' || i < s.x.braceTo {
 		return
 	}
 	from := i + 1
@@ -209,6 +239,7 @@ func (s *scan) template(t string, i int) {
 	for end < len(t) && end < from+160 && t[end] != '}' {
 		end++
 	}
+	s.x.braceTo = end
 	inner := t[from:end]
 	start := i
 	if sigil {
@@ -218,6 +249,9 @@ func (s *scan) template(t string, i int) {
 		s.note(rTemplate, 0.85, start, end)
 	}
 	for k := 0; k < len(inner); k++ {
+		if !templateFirst[inner[k]] {
+			continue
+		}
 		for _, w := range templateWords {
 			if (inner[k] == w[0] || inner[k]|0x20 == w[0]) && hasFold(inner, k, w) {
 				s.note(rTemplate, 0.85, start, end)
@@ -226,6 +260,16 @@ func (s *scan) template(t string, i int) {
 		}
 	}
 }
+
+var templateFirst = func() (t [256]bool) {
+	for _, w := range templateWords {
+		t[w[0]] = true
+		if w[0]-'a' < 26 {
+			t[w[0]-0x20] = true
+		}
+	}
+	return t
+}()
 
 var templateWords = [...]string{"constructor", "__proto__", "__class__", "__globals__", "__init__", "alert(", "alert`", "$eval", "$on.", "getruntime", "t(java", "require(", "process.", "request.", "self.", "config.items", "cycler.", "lipsum", "_self.env", "document.", "fromcharcode", "import(", "tostring().", "eval(", "prompt(", "confirm(", "onerror"}
 
@@ -251,7 +295,7 @@ func arithmetic(s string) bool {
 // symbols judges a run of nothing but brackets, signs and braces, which some
 // encoders make of a script. Runs are judged once.
 func (s *scan) symbols(t string, i int) {
-	if i < s.x.fuckTo {
+	if i < s.x.symbolsTo {
 		return
 	}
 	brackets, signs := 0, 0
@@ -269,8 +313,8 @@ func (s *scan) symbols(t string, i int) {
 		j++
 	}
 done:
-	s.x.fuckTo = j
+	s.x.symbolsTo = j
 	if j-i >= 24 && brackets >= 8 && signs >= 3 {
-		s.note(rFuck, 0.88, i, j)
+		s.note(rSymbols, 0.88, i, j)
 	}
 }

@@ -10,12 +10,12 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 	for {
 		over := false
 		for s.n < window {
-			t := s.lex.next()
+			t := &s.toks[s.n]
+			s.lex.next(t)
 			if t.kind == tEnd {
 				over = true
 				break
 			}
-			s.toks[s.n] = t
 			s.n++
 		}
 		to := s.n
@@ -23,7 +23,9 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 			to -= lookAhead
 		}
 		for i := from; i < to; i++ {
-			s.anchor(i)
+			if anchorKinds>>s.toks[i].kind&1 != 0 {
+				s.anchor(i)
+			}
 		}
 		if over || s.settled(rNone+1, rTag) {
 			return
@@ -36,12 +38,13 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 	}
 }
 
+// anchorKinds are the tokens at which a rule may begin.
+const anchorKinds = 1<<tKey | 1<<tLogic | 1<<tQuote | 1<<tNum | 1<<tSemi | 1<<tVar | 1<<tDollar | 1<<tLC | 1<<tCmp
+
 // anchor runs the rules that begin at token i.
 func (s *scan) anchor(i int) {
 	t := &s.toks[i]
 	switch t.kind {
-	case tWord, tDot, tComma, tRP, tRC, tRB, tLB, tOther, tColon, tOp:
-		return
 	case tKey:
 		s.keyword(i, t)
 	case tLogic:
@@ -229,6 +232,9 @@ func (s *scan) tautology(where place, j int, symbol, closes bool) float64 {
 
 // bareClaim judges a logical operator whose right side is no comparison.
 func (s *scan) bareClaim(i int, where place, j, end int, left operandType) {
+	if p, n := s.at(i-1), s.at(i+1); p.kind == tQuote && n.kind == tQuote && p.end == s.toks[i].start && s.toks[i].end == n.start {
+		return // a quoted "or"
+	}
 	over, closes := s.ends(end), s.swallows(end)
 	n := s.at(end)
 	score := 0.0
@@ -248,6 +254,8 @@ func (s *scan) bareClaim(i int, where place, j, end int, left operandType) {
 		}
 	case left.active():
 		score = [...]float64{pBreak: 0.9, pFirst: 0.85, pParen: 0.7, pStart: 0.75, pComment: 0.8, pNum: 0.6, pPair: 0.6, pWord: 0.5, pOther: 0.3}[where]
+	case where == pFirst && left == oLit && over:
+		score = 0.6
 	case where == pBreak && left == oCall:
 		score = 0.8
 	case where == pBreak:

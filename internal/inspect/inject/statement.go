@@ -277,6 +277,8 @@ func (s *scan) time(i int) {
 		}
 	case p.kind == tLogic || p.class&(cLogic|cCmp) != 0 || p.kind == tCmp || p.id == kSelect || p.kind == tQuote && p.flag&fOdd != 0 || p.kind == tComma || p.id == kThen || p.id == kBy || p.id == kNot || p.kind == tOp && i > 1:
 		score = 0.9
+	case p.kind == tSemi && s.at(i-2).kind == tQuote && s.at(i-2).flag&fOdd != 0:
+		score = 0.85
 	case p.kind == tLP:
 		score = 0.55
 		if pp := s.at(i - 2); pp.kind == tKey {
@@ -527,7 +529,11 @@ func (s *scan) statementShape(i int) float64 {
 	switch t := s.at(i); t.id {
 	case kDrop, kAlter, kTruncate:
 		if a.id == kObject && name(b) {
-			return 0.92
+			end, _ := s.path(i + 2)
+			if t.id == kAlter || b.kind == tQuote || b.kind == tLB || b.id == kIf || s.ends(end) || s.at(end).kind == tComma || s.at(end).kind == tSemi || equalFold(s.word(end), "cascade") {
+				return 0.92
+			}
+			return 0.3
 		}
 		if t.id == kTruncate && a.kind == tWord && s.ends(i+2) {
 			return 0.6
@@ -604,8 +610,14 @@ func (s *scan) statementShape(i int) float64 {
 			}
 		}
 	case kCopy:
-		if (name(a) || a.kind == tLP) && (b.id == kFrom || equalFold(s.word(i+2), "to") || s.at(s.skipCall(i+1)).kind == tKey) {
-			return 0.75
+		end := i + 2
+		if a.kind == tLP {
+			end = s.skipCall(i + 1)
+		} else if name(a) {
+			end, _ = s.path(i + 1)
+		}
+		if n := s.at(end + 1); (s.at(end).id == kFrom || equalFold(s.word(end), "to")) && (n.kind == tQuote || n.id == kProgram) {
+			return 0.9
 		}
 	case kCall:
 		if a.id == kApoc && b.kind == tDot {

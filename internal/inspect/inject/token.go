@@ -107,7 +107,8 @@ func (l *lexer) reset(text string, plusSpace bool) {
 }
 
 // next reads one token; kind tEnd when the text is over.
-func (l *lexer) next() (t token) {
+func (l *lexer) next(t *token) {
+	*t = token{}
 	s := l.text
 	i := l.pos
 	for i < len(s) {
@@ -118,14 +119,14 @@ func (l *lexer) next() (t token) {
 			i++
 			continue
 		case bLetter:
-			l.word(&t, i)
-			return t
+			l.word(t, i)
+			return
 		case bDigit:
-			l.number(&t, i)
-			return t
+			l.number(t, i)
+			return
 		case bQuote:
-			l.quote(&t, i)
-			return t
+			l.quote(t, i)
+			return
 		}
 		if c == '+' && l.plusSpace {
 			t.flag |= fSpace
@@ -145,34 +146,31 @@ func (l *lexer) next() (t token) {
 					t.ch = s[i+1] // "*" or "/"
 				}
 				l.pos = end
-				return t
+				return
 			}
 		}
-		l.punct(&t, i)
-		return t
+		l.punct(t, i)
+		return
 	}
 	l.pos = i
 	t.start, t.end = int32(i), int32(i)
-	return t
 }
 
 func (l *lexer) word(t *token, i int) {
 	s := l.text
 	start := i
-	h := uint32(hashSeed)
 	for i < len(s) {
 		c := s[i]
 		if k := byteClass[c]; k != bLetter && k != bDigit && c != '$' {
 			break
 		}
-		h = (h ^ uint32(c|0x20)) * hashPrime
 		i++
 	}
 	l.pos = i
 	t.kind, t.start, t.end = tWord, int32(start), int32(i)
 	n := i - start
-	if n <= wordMax && wordLens[s[start]|0x20]&(1<<n) != 0 {
-		if t.id, t.class = lookup(s[start:i], h); t.id != kNone {
+	if n <= wordMax && wordLens[ends(s[start:i])]&(1<<n) != 0 {
+		if t.id, t.class = lookup(s[start:i]); t.id != kNone {
 			t.kind = tKey
 			if s[start] < 'a' && s[i-1] < 'a' {
 				t.flag |= fUpper

@@ -101,6 +101,8 @@ const (
 	kBackup
 	kVar
 	kWhile
+	kMath
+	kStarts
 )
 
 type wordDef struct {
@@ -111,24 +113,24 @@ type wordDef struct {
 
 var wordDefs = []wordDef{
 	{kOr, cLogic, "or"}, {kAnd, cLogic, "and"}, {kXor, cLogic, "xor"}, {kNot, 0, "not"},
-	{kLike, cCmp, "like ilike glob similar sounds soundex"}, {kRlike, cCmp, "rlike regexp regexp_like"},
+	{kLike, cCmp, "contains like ilike glob similar sounds soundex"}, {kRlike, cCmp, "rlike regexp regexp_like"},
 	{kIn, cCmp, "in"}, {kBetween, cCmp, "between"}, {kIs, cCmp, "is isnull notnull"},
 	{kNull, cLit, "null"}, {kBool, cLit, "true false"},
 	{kUnion, 0, "union intersect except minus"}, {kAll, 0, "all distinct distinctrow"}, {kSelect, cStmt, "select"},
 	{kFrom, 0, "from"}, {kWhere, 0, "where"}, {kGroup, 0, "group"}, {kOrder, 0, "order"}, {kBy, 0, "by"},
 	{kHaving, 0, "having"}, {kLimit, 0, "limit"}, {kOffset, 0, "offset"},
 	{kProcedure, 0, "procedure"}, {kAnalyse, 0, "analyse analyze"}, {kInto, 0, "into"}, {kOutfile, 0, "outfile dumpfile"},
-	{kInsert, cStmt, "insert replace"}, {kUpdate, cStmt, "update"}, {kDelete, cStmt, "delete"},
-	{kDrop, cStmt, "drop"}, {kAlter, cStmt, "alter"}, {kCreate, cStmt, "create"}, {kTruncate, cStmt, "truncate"},
+	{kInsert, cStmt, "insert replace"}, {kUpdate, cStmt, "update"}, {kDelete, cStmt | cCypher, "delete"},
+	{kDrop, cStmt, "drop"}, {kAlter, cStmt, "alter"}, {kCreate, cStmt | cCypher, "create"}, {kTruncate, cStmt, "truncate"},
 	{kObject, 0, "table database schema view index user function trigger login role tablespace sequence column"},
-	{kValues, 0, "values"}, {kSet, cStmt, "set"}, {kExec, cStmt, "exec execute"}, {kImmediate, 0, "immediate"},
+	{kValues, 0, "values"}, {kSet, cStmt | cCypher, "set"}, {kExec, cStmt, "exec execute"}, {kImmediate, 0, "immediate"},
 	{kDeclare, cStmt, "declare"}, {kWaitfor, cStmt, "waitfor"}, {kDelay, 0, "delay"}, {kShutdown, cStmt, "shutdown"},
 	{kGrant, cStmt, "grant revoke"}, {kCase, 0, "case"}, {kWhen, 0, "when"}, {kThen, 0, "then"}, {kIf, cFunc, "if iif iff"},
 	{kExists, 0, "exists"}, {kEnd, 0, "end"}, {kBinary, 0, "binary"}, {kCollate, 0, "collate"}, {kDiv, 0, "div mod"},
 	{kSleep, cFunc | cTime, "sleep"},
 	{kPgSleep, cFunc | cTime, "pg_sleep pg_sleep_for pg_sleep_until receive_message randomblob zeroblob"},
 	{kBenchmark, cFunc | cTime, "benchmark generate_series"},
-	{kFunc, cFunc, "ascii ord substring substr mid left right length len char_length hex unhex bin md5 sha1 count version user database schema current_user session_user system_user db_name host_name user_name cast convert coalesce ifnull nvl greatest least floor rand exp pi sign lower upper reverse repeat group_concat string_agg listagg elt field find_in_set strcmp quarter to_char to_number row make_set bit_length octet_length current_database table_name column_name typeof sqlite_version total_changes cos sin tan sqrt power charset coercibility connection_id utc_time current_date current_time now sysdate iff isnull"},
+	{kFunc, cFunc, "ascii ord substring substr mid left right length len char_length hex unhex bin md5 sha1 count version user database schema current_user session_user system_user db_name host_name user_name cast convert coalesce ifnull nvl greatest least lower upper reverse repeat group_concat string_agg listagg elt field find_in_set strcmp quarter to_char to_number row make_set bit_length octet_length current_database table_name column_name typeof sqlite_version total_changes charset coercibility connection_id utc_time current_date current_time now sysdate iff isnull"}, {kMath, cFunc, "cos sin tan sqrt power floor rand exp pi sign log ln ceil abs round"}, {kStarts, 0, "starts ends"},
 	{kChar, cFunc, "char chr nchar"}, {kConcat, cFunc, "concat concat_ws"},
 	{kDangerFunc, cFunc | cDanger, "load_file extractvalue updatexml name_const gtid_subset json_keys polygon multipoint geometrycollection linestring multilinestring multipolygon st_latfromgeohash xmltype query_to_xml database_to_xml lo_import lo_export lo_from_bytea pg_read_file pg_ls_dir pg_read_binary_file dblink_connect openrowset opendatasource openquery load_extension readfile sys_eval sys_exec fn_xe_file_target_read_file is_srvrolemember"},
 	{kPkg, cDanger, "dbms_pipe dbms_lock dbms_java dbms_xmlgen dbms_xslprocessor dbms_utility dbms_random dbms_assert dbms_export_extension dbms_ldap utl_http utl_inaddr utl_file utl_smtp ctxsys ordsys httpuritype"},
@@ -155,7 +157,7 @@ type wordEntry struct {
 
 var (
 	wordTable [wordTableSize]wordEntry
-	wordLens  [256]uint32 // by first byte | 0x20: the lengths that occur
+	wordLens  [1024]uint32 // by first and last byte: the lengths that occur
 )
 
 const hashSeed, hashPrime = 2166136261, 16777619
@@ -173,11 +175,8 @@ func init() {
 }
 
 func addWord(w string, id kw, c class) {
-	h := uint32(hashSeed)
-	for i := range len(w) {
-		h = (h ^ uint32(w[i]|0x20)) * hashPrime
-	}
-	wordLens[w[0]|0x20] |= 1 << len(w)
+	h := hashWord(w)
+	wordLens[ends(w)] |= 1 << len(w)
 	slot := (h ^ h>>15) % wordTableSize
 	for wordTable[slot].id != kNone {
 		slot = (slot + 1) % wordTableSize
@@ -185,14 +184,26 @@ func addWord(w string, id kw, c class) {
 	wordTable[slot] = wordEntry{text: w, hash: h, id: id, class: c}
 }
 
-// lookup finds w, whose folded hash is h. The caller has checked wordLens.
-func lookup(w string, h uint32) (kw, class) {
+// ends indexes wordLens: five bits of a word's first byte and of its last.
+func ends(w string) uint32 { return uint32(w[0]&31)<<5 | uint32(w[len(w)-1]&31) }
+
+func hashWord(w string) uint32 {
+	h := uint32(hashSeed)
+	for i := range len(w) {
+		h = (h ^ uint32(w[i]|0x20)) * hashPrime
+	}
+	return h
+}
+
+// lookup finds w in any case. The caller has checked wordLens.
+func lookup(w string) (kw, class) {
+	h := hashWord(w)
 	for slot := (h ^ h>>15) % wordTableSize; ; slot = (slot + 1) % wordTableSize {
 		e := &wordTable[slot]
 		if e.id == kNone {
 			return kNone, 0
 		}
-		if e.hash == h && len(e.text) == len(w) && equalFold(w, e.text) {
+		if e.hash == h && equalFold(w, e.text) {
 			return e.id, e.class
 		}
 	}

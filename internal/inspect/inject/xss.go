@@ -2,11 +2,12 @@ package inject
 
 // xssState is what the scan of markup remembers between anchors.
 type xssState struct {
-	open     int // where the last tag began that has not ended, or -1
-	odd      int // where the last odd quote stands, or -1
-	quotes   [2]uint8
-	anyQuote bool
-	fuckTo   int // runs of symbols before this place were judged
+	open      int // where the last tag began that has not ended, or -1
+	odd       int // where the last odd quote stands, or -1
+	quotes    [2]uint8
+	anyQuote  bool
+	braceTo   int // templates before this place were judged
+	symbolsTo int // runs of symbols before this place were judged
 }
 
 var xssAnchor = func() (t [256]bool) {
@@ -190,7 +191,9 @@ func (s *scan) declaration(t string, i, j int) {
 		s.note(rMarkup, 0.8, i, j+7)
 	case hasFold(t, j, "!--"):
 		s.note(rMarkup, 0.3, i, j+3)
-	case t[j] != '%':
+	case t[j] == '%':
+		s.serverTag(t, i, j)
+	default:
 		if j+1 < len(t) && isLetter(t[j+1]) {
 			s.x.open = i
 		}
@@ -218,6 +221,7 @@ func (s *scan) attribute(t string, i int) {
 	if name[0] != 'o' || name[1] != 'n' {
 		// a handler may hide behind the quote or slash that ends another value
 		s.activeAttribute(t, i, j, name, inTag)
+		s.assignment(t, i, j, name)
 		return
 	}
 	pre := byte(' ')
@@ -282,6 +286,21 @@ func scriptLike(t string, i int) bool {
 		}
 	}
 	return false
+}
+
+// serverTag judges <% … %>: a sum of digits is a probe.
+func (s *scan) serverTag(t string, i, j int) {
+	from := j + 1
+	if from < len(t) && (t[from] == '=' || t[from] == '-') {
+		from++
+	}
+	end := from
+	for end < len(t) && end < j+80 && t[end] != '%' {
+		end++
+	}
+	if end > from && arithmetic(t[from:end]) {
+		s.note(rTemplate, 0.85, i, end)
+	}
 }
 
 func (s *scan) activeAttribute(t string, i, j int, name []byte, inTag bool) {
