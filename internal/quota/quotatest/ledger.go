@@ -185,6 +185,9 @@ func settleOnce(t *testing.T, l Ledgers) {
 		})
 	}
 	wg.Wait()
+	// The same reservation as a process knows it that has not seen it settled.
+	twin := quota.NewReservation(r.ID(), a, mustEntries(t, a, c), tokens(60))
+	want(t, "error", l.B.Settle(ctx, twin, tokens(50)), nil)
 	want(t, "once", show(t, l.A, a, c), "run 50/7 agent 50/7 user 50/7 tenant 50/7 ")
 	_ = keep
 }

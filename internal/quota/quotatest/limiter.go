@@ -314,7 +314,14 @@ func slotCap(t *testing.T, l Limiters) {
 	want(t, "remaining", d.Remaining, 0)
 	want(t, "retry after", d.RetryAfter, quota.SlotRetry)
 	d.Slot.Release() // a refused one holds nothing
-	want(t, "still full", take(t, l.B, k, p).Outcome, quota.Refused)
+	for range 20 {
+		want(t, "still full", take(t, l.B, k, p).Outcome, quota.Refused)
+	}
+	states, err := l.A.Usage(context.Background(), k, p)
+	want(t, "error", err, nil)
+	for _, s := range states[:3] { // a refusal by the cap gives the windows' tokens back
+		want(t, s.Policy.Name, s.Remaining, 100_000-7)
+	}
 
 	held[0].Release()
 	held[0].Release()
