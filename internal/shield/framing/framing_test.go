@@ -173,6 +173,23 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+func TestControl(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		for at := range 20 {
+			b := bytes.Repeat([]byte{'\xff'}, 20)
+			b[at] = byte(c)
+			want := -1
+			if c < ' ' || c == 0x7f {
+				want = at
+			}
+			if got := control(b); got != want {
+				t.Fatalf("byte %#x at %d: %d", c, at, got)
+			}
+		}
+	}
+}
+
 // What the Watcher accepts, net/http reads as the same sequence of requests,
 // and in any division into reads the answer is the same.
 func FuzzWatcher(f *testing.F) {
