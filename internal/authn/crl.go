@@ -90,6 +90,9 @@ func parseCRL(der []byte, now time.Time) (*crl, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(parsed.Raw) != len(der) {
+		return nil, errors.New("there are bytes after the list")
+	}
 	for _, ext := range parsed.Extensions {
 		if ext.Critical || ext.Id.String() == oidDeltaCRL {
 			return nil, fmt.Errorf("extension %s is not supported: want a full, direct list", ext.Id)
