@@ -303,7 +303,9 @@ func (j *job) judge() {
 		j.suspect.Why += ", which is the one under the signed root"
 	}
 	require(j.suspect == nil, "root", "")
-	j.remember(tlog.Tree{N: j.tree.mark, Hash: j.tree.marked})
+	if j.tree.marked != (tlog.Hash{}) {
+		j.remember(tlog.Tree{N: j.tree.mark, Hash: j.tree.marked})
+	}
 	j.note(&j.Checked, "records %d to %d: canonical, none missing, under the signed root", j.From, j.To)
 	j.note(&j.Checked, "%d disclosed personal values", j.opened)
 	if j.sealed > 0 {

@@ -1,0 +1,238 @@
+// Package record turns an event into the bytes that its tenant's log commits to.
+//
+// The body is canonical JSON. Personal values (the actor's name, the address, the
+// user agent) do not stand in it: in their place stands a salted commitment, and
+// salt and value are kept beside the body, where they can be erased while every
+// proof stays valid. With the 16 random salt bytes gone, a commitment says
+// nothing about its value.
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/canon"
+)
+
+// Salt hides one personal value. Salts are random and used once: with one salt
+// for two values, disclosing one would open the other to guessing.
+type Salt [16]byte
+
+// Salts are an event's, one for each personal field.
+type Salts struct{ Name, IP, UserAgent Salt }
+
+// Personal is a value that the body only commits to. Field is its path there,
+// Value its canonical JSON.
+type Personal struct {
+	Field string
+	Salt  Salt
+	Value []byte
+}
+
+// Fields that are committed to.
+const (
+	FieldName      = "actor.name"
+	FieldIP        = "ip"
+	FieldUserAgent = "user_agent"
+)
+
+// Version is the body's "v".
+const Version = 1
+
+// TimeFormat is RFC 3339 in UTC with microseconds, always 27 bytes.
+const TimeFormat = "2006-01-02T15:04:05.000000Z"
+
+// ErrEvent refuses an event that the log cannot hold.
+var ErrEvent = errors.New("event cannot be recorded")
+
+// Leaf is the body's RFC 6962 leaf hash.
+func Leaf(body []byte) tlog.Hash {
+	h := sha256.New()
+	h.Write([]byte{0})
+	h.Write(body)
+	var leaf tlog.Hash
+	h.Sum(leaf[:0])
+	return leaf
+}
+
+// Append appends an event's body to dst and its personal values to personal.
+// ID, Time and Type must be set; an empty Severity is Info, an empty Outcome
+// Success. Strings that are not UTF-8 (a stranger's user agent) have their bad
+// bytes replaced by U+FFFD: an attacker must not be able to choose an event that
+// cannot be recorded. Names in Details must be printable ASCII without quote or
+// backslash, so that any JSON reader sorts them alike.
+func Append(dst []byte, personal []Personal, tenant string, e *audit.Event, salts *Salts) ([]byte, []Personal, error) {
+	if e.ID == [16]byte{} || e.Time.IsZero() || !e.Type.Known() {
+		return dst, personal, fmt.Errorf("%w: id, time or type is missing", ErrEvent)
+	}
+	if y := e.Time.UTC().Year(); y < 1 || y > 9999 {
+		return dst, personal, fmt.Errorf("%w: year %d", ErrEvent, y)
+	}
+	w := writer{dst: dst, personal: personal}
+	w.dst = append(w.dst, '{')
+	w.text("action", e.Action)
+	w.name("actor")
+	w.dst = append(w.dst, '{')
+	w.text("id", e.Actor.ID)
+	w.text("kind", string(e.Actor.Kind))
+	w.secret("name", FieldName, e.Actor.Name, salts.Name)
+	w.dst = append(w.dst, '}')
+	w.details(e.Details)
+	w.name("id")
+	w.dst = append(w.dst, '"')
+	w.dst = appendID(w.dst, e.ID)
+	w.dst = append(w.dst, '"')
+	if e.IP.IsValid() {
+		w.secret("ip", FieldIP, e.IP.String(), salts.IP)
+	}
+	w.text("outcome", or(string(e.Outcome), string(audit.Success)))
+	w.text("policy_hash", e.PolicyHash)
+	w.text("reason", e.Reason)
+	w.text("request_id", e.RequestID)
+	w.text("resource", e.Resource)
+	w.text("severity", or(string(e.Severity), string(audit.Info)))
+	w.text("tenant", tenant)
+	w.name("time")
+	w.dst = append(w.dst, '"')
+	w.dst = e.Time.UTC().Truncate(time.Microsecond).AppendFormat(w.dst, TimeFormat)
+	w.dst = append(w.dst, '"')
+	w.text("type", string(e.Type))
+	w.secret("user_agent", FieldUserAgent, e.UserAgent, salts.UserAgent)
+	w.name("v")
+	w.dst = append(w.dst, '0'+Version, '}')
+	if w.err != nil {
+		return dst, personal, fmt.Errorf("%w: %w", ErrEvent, w.err)
+	}
+	return w.dst, w.personal, nil
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// appendID writes a UUID's 36 characters without allocating (RFC 9562 section 4).
+func appendID(dst []byte, id uuid.UUID) []byte {
+	for i, c := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = append(dst, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+	}
+	return dst
+}
+
+// writer appends members; they must come in sorted order.
+type writer struct {
+	dst      []byte
+	personal []Personal
+	err      error
+}
+
+func (w *writer) name(name string) {
+	if last := w.dst[len(w.dst)-1]; last != '{' {
+		w.dst = append(w.dst, ',')
+	}
+	w.dst = append(w.dst, '"')
+	w.dst = append(w.dst, name...)
+	w.dst = append(w.dst, '"', ':')
+}
+
+func (w *writer) value(s string) {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\ufffd")
+	}
+	w.dst, _ = canon.AppendString(w.dst, s)
+}
+
+// appendCommitment is verify.Commitment without its allocations.
+func appendCommitment(dst []byte, field string, salt Salt, value []byte) []byte {
+	var room [512]byte
+	b := append(append(room[:0], "\x02openclaw commitment v1\x00"...), salt[:]...)
+	b = append(append(append(b, field...), 0), value...)
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.AppendEncode(dst, sum[:])
+}
+
+// text leaves out what is empty.
+func (w *writer) text(name, s string) {
+	if s != "" {
+		w.name(name)
+		w.value(s)
+	}
+}
+
+func (w *writer) secret(name, field, s string, salt Salt) {
+	if s == "" {
+		return
+	}
+	start := len(w.dst)
+	w.value(s)
+	value := slices.Clone(w.dst[start:])
+	w.dst = w.dst[:start]
+	w.personal = append(w.personal, Personal{field, salt, value})
+	w.name(name)
+	w.dst = append(w.dst, `{"commit":"`...)
+	w.dst = appendCommitment(w.dst, field, salt, value)
+	w.dst = append(w.dst, '"', '}')
+}
+
+func (w *writer) details(m map[string]any) {
+	if len(m) == 0 {
+		return
+	}
+	for name, v := range m {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			w.err = fmt.Errorf("details: member name %q", name)
+			return
+		}
+		switch v.(type) {
+		case nil, bool, string, int, int32, int64, uint32, []string:
+		default:
+			w.err = fmt.Errorf("details: %s is a %T", name, v)
+			return
+		}
+	}
+	w.name("details")
+	out, err := canon.Append(w.dst, m)
+	if errors.Is(err, canon.ErrUTF8) {
+		out, err = canon.Append(w.dst, valid(m))
+	}
+	if err != nil {
+		w.err = fmt.Errorf("details: %w", err)
+		return
+	}
+	w.dst = out
+}
+
+// valid copies m with its strings made UTF-8.
+func valid(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for name, v := range m {
+		switch v := v.(type) {
+		case string:
+			out[name] = strings.ToValidUTF8(v, "\ufffd")
+		case []string:
+			list := make([]string, len(v))
+			for i, s := range v {
+				list[i] = strings.ToValidUTF8(s, "\ufffd")
+			}
+			out[name] = list
+		default:
+			out[name] = v
+		}
+	}
+	return out
+}
