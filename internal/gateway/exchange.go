@@ -39,6 +39,9 @@ type Exchange struct {
 	settled bool         // its event is written, or will be by whoever wrote the change
 	trail   []string     // stages passed, for the test of their order
 	guard   *guard
+
+	failedLogin bool
+	account     string // as typed; the shield keeps a keyed hash only
 }
 
 // Subject is who asks, as policy sees it.
@@ -122,3 +125,6 @@ func contains(ps []netip.Prefix, a netip.Addr) bool {
 	}
 	return false
 }
+
+// LoginFailed tells the shield, once the answer is out, whose login failed.
+func (x *Exchange) LoginFailed(account string) { x.failedLogin, x.account = true, account }

@@ -55,6 +55,7 @@ type Config struct {
 	Inspect    func(*Exchange) error
 	AdminAllow []netip.Prefix // where platform operators may come from without a certificate
 	Origins    []string       // browsers' origins that may read answers (CORS)
+	Floods     *quota.Floods  // samples refusals; nil records each
 	Observer   Observer
 	Logger     *slog.Logger
 	Now        func() time.Time
@@ -106,6 +107,21 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
+// Start writes, once a minute, how many refusals of a flood were not recorded
+// one by one. It returns what stops it and writes the last summary.
+func (g *Gateway) Start() (stop func()) {
+	if g.cfg.Floods == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.cfg.Floods.Run(ctx, g.summarize)
+	}()
+	return func() { cancel(); <-done }
+}
+
 // ServeHTTP takes one request through the stages. The record stands around
 // everything and closes on every path.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +149,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	x.reached = "handler"
-	g.cfg.Routes.mux.ServeHTTP(x.Writer, x.Request)
+	g.cfg.Routes.ServeHTTP(x.Writer, x.Request)
 }
 
 // Refuse answers with a problem document, once its event is durable.

@@ -26,7 +26,9 @@ func (x *Exchange) settleRefusal(status int) error {
 		return nil
 	}
 	x.settled = true
-	if x.probe() {
+	// The shield's own events are sampled, with exact counters: recording each
+	// refusal would let a flood fill the log.
+	if x.probe() || x.reached == "shield" {
 		return nil
 	}
 	code := CodeOf(status)
@@ -36,41 +38,87 @@ func (x *Exchange) settleRefusal(status int) error {
 	ev := x.Event(audit.APIRequest, "")
 	ev.Outcome, ev.Reason = audit.Refused, string(code)
 	ev.Details = map[string]any{"status": status, "stage": x.reached}
+	ev.Type = typeOf(code)
 	switch code {
 	case fault.Unauthorized:
-		ev.Type, ev.Severity = audit.UnauthorizedAccess, audit.Warning
+		ev.Severity = audit.Warning
 		if why := authn.Reason(x.fault); why != "" {
 			ev.Details["cause"] = why
 		}
 	case fault.Forbidden, fault.Suspended:
-		ev.Type, ev.Severity = audit.UnauthorizedAccess, audit.Warning
+		ev.Severity = audit.Warning
 		if x.Decision.Reason != "" {
 			ev.Details["policy"] = x.Decision.Reason
 		}
-	case fault.CSRF:
-		ev.Type, ev.Severity = audit.CSRFTokenInvalid, audit.Warning
-	case fault.Prompt:
-		ev.Type, ev.Severity = audit.PromptInjectionDetected, audit.High
-	case fault.SQL:
-		ev.Type, ev.Severity = audit.SQLInjectionDetected, audit.High
-	case fault.XSS:
-		ev.Type, ev.Severity = audit.XSSDetected, audit.High
-	case fault.Blocked:
-		ev.Type, ev.Severity = audit.DDoSBlocked, audit.Warning
-	case fault.RateLimited, fault.Budget:
-		ev.Type, ev.Severity = audit.RateLimitExceeded, audit.Warning
-	case fault.Invalid, fault.TooLarge, fault.MediaType, fault.Unprocessable, fault.NoMethod:
-		ev.Type = audit.InputValidationFailed
+	case fault.Prompt, fault.SQL, fault.XSS:
+		ev.Severity = audit.High
+	case fault.CSRF, fault.Blocked, fault.RateLimited, fault.Budget:
+		ev.Severity = audit.Warning
 	case fault.Internal, fault.Upstream, fault.Unavailable, fault.NoRecord, fault.Timeout:
 		ev.Outcome, ev.Severity = audit.Failed, audit.Warning
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.Request.Context()), recordTime)
 	defer cancel()
-	_, err := x.roomOfRecord(ctx).Record(ctx, ev)
+	room := x.roomOfRecord(ctx)
+	if f := x.gate.cfg.Floods; f != nil {
+		record, nth := f.Note(room.Scope().ID(), string(code))
+		if !record {
+			return nil // counted; the minute's summary says how many
+		}
+		if nth > 1 {
+			ev.Details["nth"] = int64(nth)
+		}
+	}
+	_, err := room.Record(ctx, ev)
 	if err != nil {
 		x.gate.cfg.Logger.Error("a refusal could not be recorded", "request_id", x.ID, "code", code, "error", err)
 	}
 	return err
+}
+
+// summarize writes what a flood left out.
+func (g *Gateway) summarize(f quota.Flood) {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTime)
+	defer cancel()
+	room := g.cfg.House
+	if !f.Tenant.IsZero() {
+		if s, err := g.cfg.Door.AdmitAnyStatus(ctx, f.Tenant); err == nil {
+			if r, err := g.cfg.Plane.Enter(s); err == nil {
+				room = r
+			}
+		}
+	}
+	ev := audit.Event{
+		Type: typeOf(fault.Code(f.Kind)), Severity: audit.High, Outcome: audit.Refused, Reason: f.Kind, Actor: audit.Actor{Kind: audit.ActorSystem},
+		Details: map[string]any{"summary": true, "count": int64(f.Count), "recorded": int64(f.Recorded),
+			"from": f.From.UTC().Format(time.RFC3339), "to": f.To.UTC().Format(time.RFC3339)},
+	}
+	if _, err := room.Record(ctx, ev); err != nil {
+		g.cfg.Logger.Error("the summary of a flood could not be recorded", "kind", f.Kind, "count", f.Count, "error", err)
+	}
+}
+
+// typeOf is the event that a refusal of this kind is.
+func typeOf(code fault.Code) audit.Type {
+	switch code {
+	case fault.Unauthorized, fault.Forbidden, fault.Suspended:
+		return audit.UnauthorizedAccess
+	case fault.CSRF:
+		return audit.CSRFTokenInvalid
+	case fault.Prompt:
+		return audit.PromptInjectionDetected
+	case fault.SQL:
+		return audit.SQLInjectionDetected
+	case fault.XSS:
+		return audit.XSSDetected
+	case fault.Blocked:
+		return audit.DDoSBlocked
+	case fault.RateLimited, fault.Budget:
+		return audit.RateLimitExceeded
+	case fault.Invalid, fault.TooLarge, fault.MediaType, fault.Unprocessable, fault.NoMethod:
+		return audit.InputValidationFailed
+	}
+	return audit.APIRequest
 }
 
 // probe: health checks come every few seconds from machines and say nothing.
@@ -109,7 +157,7 @@ func (g *Gateway) record(x *Exchange) {
 		}
 	}
 	if g.cfg.Shield != nil && x.Client.IsValid() {
-		g.cfg.Shield.Observe(x.Client, shield.Outcome{Status: x.guard.status})
+		g.cfg.Shield.Observe(x.Client, shield.Outcome{Status: x.guard.status, LoginFailed: x.failedLogin, Account: x.account})
 	}
 	route := "none"
 	if x.Route != nil {

@@ -23,9 +23,6 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-// RefreshTTL is how long a login lasts without a new password.
-const RefreshTTL = 7 * 24 * time.Hour
-
 // Platform finds tenants.
 type Platform interface {
 	tenant.Directory
@@ -46,7 +43,9 @@ type Service struct {
 	Forget    func(id tenant.ID, subject string) // drops what this replica remembers of a standing
 	// Attempt charges one try against one account; nil charges nothing.
 	Attempt func(ctx context.Context, s tenant.Scope, subject uuid.UUID) error
-	Now     func() time.Time
+	// RefreshTTL is how long a login lasts without a new password.
+	RefreshTTL time.Duration
+	Now        func() time.Time
 }
 
 // Caller is where a request without a credential came from, for its event.
@@ -123,7 +122,7 @@ func (s *Service) Login(ctx context.Context, c Caller, tenantName, email, typed 
 // open starts a session for a proved user.
 func (s *Service) open(ctx context.Context, c Caller, room plane.Room, u User, newHash string) (Tokens, error) {
 	now := s.Now()
-	session := Session{ID: uuid.New(), Subject: u.ID, Expires: now.Add(RefreshTTL)}
+	session := Session{ID: uuid.New(), Subject: u.ID, Expires: now.Add(s.RefreshTTL)}
 	refresh, hash := newRefresh(room.Scope().ID())
 	ev := c.event(audit.LoginSuccess, audit.Success)
 	ev.Actor = audit.Actor{Kind: kindOf(room.Scope()), ID: u.ID.String(), Name: u.Email}
@@ -469,4 +468,24 @@ func (s *Service) OpenAccount(ctx context.Context, c Caller, room plane.Room, a 
 		return Tokens{}, err
 	}
 	return Tokens{Access: t.Text, Expires: t.Expires, Subject: a.ID}, nil
+}
+
+// Inspect verifies a token as the gateway would, standing included.
+func (s *Service) Inspect(ctx context.Context, token string) (authn.Principal, error) {
+	p, err := s.Verifier.Verify(token)
+	if err != nil {
+		return authn.Principal{}, err
+	}
+	subject, err := uuid.Parse(p.Subject)
+	if err != nil {
+		return authn.Principal{}, refused()
+	}
+	st, err := s.Store.Standing(ctx, p.Tenant, subject, p.Session)
+	if err != nil {
+		return authn.Principal{}, err
+	}
+	if st.Tenant != tenant.Active || !st.Active || st.Revoked || st.Epoch != p.Epoch {
+		return authn.Principal{}, refused()
+	}
+	return p, nil
 }

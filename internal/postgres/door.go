@@ -11,9 +11,12 @@ import (
 // houseTables hold no tenant's content and therefore carry no tenant policy.
 // Everything else must.
 var houseTables = map[string]string{
-	"tenants":          "the list of tenants itself",
-	"login_names":      "digests that lead a login without tenant to its tenant",
-	"goose_db_version": "which migrations ran",
+	"tenants":           "the list of tenants itself",
+	"login_names":       "digests that lead a login without tenant to its tenant",
+	"certificate_names": "whom a client certificate belongs to, asked before anybody is admitted",
+	"blocks":            "blocked networks, the platform's",
+	"block_changes":     "their history, which replicas follow",
+	"goose_db_version":  "which migrations ran",
 }
 
 // checkDoor refuses to start on a database that could let a tenant through the

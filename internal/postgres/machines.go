@@ -45,7 +45,11 @@ func (s *Store) InsertServiceAccount(ctx context.Context, ptx plane.Tx, a identi
 	}
 	_, err = tx.exec(ctx, `INSERT INTO service_accounts (tenant_id, id, name, secret_hash, grants, certificate) VALUES ($1, $2, $3, $4, $5, $6)`,
 		tx.scope.ID().String(), a.ID, a.Name, a.SecretHash[:], a.Grants, nullable(a.Certificate))
-	return translate(err)
+	if err != nil {
+		return translate(err)
+	}
+	tx.bindCertificate(a.ID, a.Certificate)
+	return nil
 }
 
 // UpdateServiceAccount replaces secret, grants, certificate and status, and
@@ -70,6 +74,7 @@ func (s *Store) UpdateServiceAccount(ctx context.Context, ptx plane.Tx, a identi
 	if !found {
 		return out, tx.missingRow(ctx, "service account", `SELECT version FROM service_accounts WHERE tenant_id = $1 AND id = $2`, a.ID)
 	}
+	tx.bindCertificate(a.ID, a.Certificate)
 	tx.revokeSessionsOf(a.ID)
 	return out, nil
 }
@@ -88,6 +93,7 @@ func (s *Store) DeleteServiceAccount(ctx context.Context, ptx plane.Tx, id uuid.
 	if n == 0 {
 		return tx.missingRow(ctx, "service account", `SELECT version FROM service_accounts WHERE tenant_id = $1 AND id = $2`, id)
 	}
+	tx.bindCertificate(id, "")
 	tx.revokeSessionsOf(id)
 	return nil
 }

@@ -143,6 +143,7 @@ func (s *Store) DeleteUser(ctx context.Context, ptx plane.Tx, id uuid.UUID, emai
 		return tx.missingRow(ctx, "user", `SELECT version FROM users WHERE tenant_id = $1 AND id = $2`, id)
 	}
 	tx.later(`DELETE FROM login_names WHERE digest = $1 AND tenant = $2`, emailDigest[:], tx.scope.ID().String())
+	tx.bindCertificate(id, "")
 	tx.revokeSessionsOf(id)
 	return nil
 }

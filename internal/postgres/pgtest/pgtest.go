@@ -61,6 +61,10 @@ func start() {
 	if folder, failed = os.MkdirTemp("", "openclaw-pg-"); failed != nil {
 		return
 	}
+	// Root's server drops to another account, which has to pass through here.
+	if failed = os.Chmod(folder, 0o711); failed != nil {
+		return
+	}
 	if server, failed = pgserver.Start(ctx, pgserver.Config{Data: filepath.Join(folder, "data"), Binaries: bin, MaxConnections: 300}); failed != nil {
 		return
 	}

@@ -1,0 +1,375 @@
+// Package app is the wiring: the configuration, its checks, and the one place
+// that knows every backend.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Secret is a value that is never shown: it prints as whether it is set.
+type Secret string
+
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(set)"
+}
+
+// GoString keeps %#v from showing it.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText keeps JSON and its relatives from showing it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Expose is the one way to the value; a search finds every use.
+func (s Secret) Expose() string { return string(s) }
+
+// Config is the environment, read once and checked before anything starts.
+// Each field's doc tag is its documentation, in .env.example and in
+// `openclaw config`.
+type Config struct {
+	Env     string `env:"ENV" envDefault:"development" one:"development,production" doc:"production turns warnings about protections that are off into a refusal to start"`
+	Port    int    `env:"PORT" envDefault:"3000" example:"3000" doc:"API, HTTPS"`
+	Listen  string `env:"LISTEN_ADDRESS" envDefault:"127.0.0.1" example:"0.0.0.0" doc:"address the API listens on"`
+	URL     string `env:"PUBLIC_URL" example:"https://openclaw.example.com" doc:"how clients reach the API; issuer and audience of tokens; default https://localhost:PORT"`
+	Data    string `env:"DATA_DIR" example:"/var/lib/openclaw" doc:"folder for generated keys and, in dev, the private database"`
+	Version string `env:"-"`
+
+	EnableSecurity  bool `env:"ENABLE_SECURITY" envDefault:"true" example:"true" doc:"false switches every protection below off at once"`
+	EnableRateLimit bool `env:"ENABLE_RATE_LIMITING" envDefault:"true" example:"true" doc:"token buckets per tenant and user"`
+	EnableDDoS      bool `env:"ENABLE_DDOS_PROTECTION" envDefault:"true" example:"true" doc:"limits, scores and blocks per address"`
+	EnablePrompt    bool `env:"ENABLE_PROMPT_INJECTION" envDefault:"true" example:"true" doc:"prompt inspection"`
+	EnableSQL       bool `env:"ENABLE_SQL_INJECTION" envDefault:"true" example:"true" doc:"SQL, NoSQL and Cypher inspection of structured fields"`
+	EnableXSS       bool `env:"ENABLE_XSS" envDefault:"true" example:"true" doc:"XSS inspection of fields that end up rendered"`
+	EnableCSRF      bool `env:"ENABLE_CSRF" envDefault:"true" example:"true" doc:"for cookie sessions; the JSON API takes bearer tokens only"`
+	EnableAudit     bool `env:"ENABLE_AUDIT_LOGGING" envDefault:"true" example:"true" doc:"cannot be switched off: no receipt, no effect"`
+
+	JWTSecret      Secret        `env:"JWT_SECRET" doc:"refused: tokens are signed with RS256, which has no shared secret; use JWT_PRIVATE_KEY_FILE"`
+	JWTAlgorithm   string        `env:"JWT_ALGORITHM" envDefault:"RS256" one:"RS256" doc:"the only one"`
+	JWTKeyFile     string        `env:"JWT_PRIVATE_KEY_FILE" example:"/etc/openclaw/jwt.pem" doc:"RSA key of 2048 bits or more, PEM; in dev one is made"`
+	JWTTrustedFile string        `env:"JWT_TRUSTED_KEYS_FILE" example:"/etc/openclaw/jwt-old.pem" doc:"public keys that still verify during a rotation, PEM, one or more"`
+	JWTAccess      time.Duration `env:"JWT_ACCESS_EXPIRY" envDefault:"15m" example:"15m" doc:"life of an access token, 1s to 2h"`
+	JWTRefresh     time.Duration `env:"JWT_REFRESH_EXPIRY" envDefault:"168h" example:"168h" doc:"life of a login"`
+
+	DatabaseURL Secret `env:"DATABASE_URL" example:"postgres://openclaw@db/openclaw" doc:"the application's role: owns nothing, cannot bypass row-level security"`
+	OwnerURL    Secret `env:"DATABASE_OWNER_URL" example:"postgres://openclaw_owner@db/openclaw" doc:"the owner's role, for openclaw migrate alone"`
+	RedisURL    Secret `env:"REDIS_URL" example:"redis://cache:6379" doc:"shared state of replicas"`
+	QdrantURL   Secret `env:"QDRANT_URL" doc:"vectors; not used by this release"`
+	Neo4jURL    Secret `env:"NEO4J_URL" doc:"graph; not used by this release"`
+
+	EncryptionKey Secret `env:"ENCRYPTION_KEY" doc:"refused: keys come from KMS_PROVIDER; local makes its own file"`
+	KMSProvider   string `env:"KMS_PROVIDER" envDefault:"local" one:"local" doc:"who holds the key-encryption key"`
+	KMSKeyID      string `env:"KMS_KEY_ID" doc:"key name at the provider; local: a file, made when missing"`
+
+	Tier           string        `env:"RATE_LIMIT_TIER" envDefault:"standard" example:"standard" doc:"tier of new tenants"`
+	TiersFile      string        `env:"RATE_LIMIT_TIERS_FILE" example:"/etc/openclaw/tiers.yaml" doc:"replaces the embedded table of tiers; read again when it changes"`
+	LimitRedisURL  Secret        `env:"RATE_LIMIT_REDIS_URL" example:"redis://cache:6379" doc:"exact limits over several replicas; default REDIS_URL; without it limits are per process"`
+	LimitOnFailure string        `env:"RATE_LIMIT_ON_FAILURE" envDefault:"deny" one:"deny,local" doc:"while Redis is away: refuse, or each replica its share"`
+	LimitLease     int           `env:"RATE_LIMIT_LEASE" envDefault:"0" example:"20" doc:"tokens a replica may fetch at a time; 0 is exact"`
+	Replicas       int           `env:"REPLICAS" envDefault:"1" example:"3" doc:"how many share the limits"`
+	IPLimit        int           `env:"DDOS_IP_LIMIT" envDefault:"1000" example:"1000" doc:"requests per minute and address"`
+	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
+
+	AuditStorage   []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql" doc:"where the audit log lives"`
+	AuditRetention int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days; seven years"`
+
+	Monitoring  bool   `env:"MONITORING_ENABLED" envDefault:"true" example:"true" doc:"metrics on METRICS_PORT, loopback only"`
+	MetricsPort int    `env:"METRICS_PORT" envDefault:"9090" example:"9090" doc:"Prometheus, on loopback; 0 picks a free one"`
+	AlertURL    Secret `env:"ALERT_WEBHOOK_URL" doc:"not used by this release"`
+	LogLevel    string `env:"LOG_LEVEL" envDefault:"info" one:"debug,info,warn,error" doc:"debug logs every request, never its content"`
+
+	TLSCertFile   string         `env:"TLS_CERT_FILE" example:"/etc/openclaw/tls.pem" doc:"certificate chain, PEM, read again when it changes; in dev a local CA makes one"`
+	TLSKeyFile    string         `env:"TLS_KEY_FILE" example:"/etc/openclaw/tls.key" doc:"its key, PEM"`
+	ACMEDomains   []string       `env:"ACME_DOMAINS" example:"openclaw.example.com" doc:"get certificates by ACME instead of files"`
+	ACMEEmail     string         `env:"ACME_EMAIL" example:"ops@example.com" doc:"account of ACME_DOMAINS"`
+	ClientCAFile  string         `env:"CLIENT_CA_FILE" example:"/etc/openclaw/clients.pem" doc:"who signs client certificates (mTLS)"`
+	ClientCRLFile string         `env:"CLIENT_CRL_FILE" example:"/etc/openclaw/clients.crl" doc:"revoked client certificates"`
+	ClientCerts   string         `env:"CLIENT_CERTS" envDefault:"off" one:"off,optional,required" doc:"what the listener asks of clients"`
+	TrustDomain   string         `env:"TRUST_DOMAIN" envDefault:"openclaw.local" example:"example.com" doc:"of spiffe:// names in client certificates"`
+	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" example:"10.0.0.0/8" doc:"peers whose X-Forwarded-For or Forwarded is believed"`
+	ProxyHeader   string         `env:"TRUSTED_PROXY_HEADER" one:",X-Forwarded-For,Forwarded" doc:"the header your proxies write; empty: both, which must agree"`
+	ProxyProtocol bool           `env:"PROXY_PROTOCOL" envDefault:"false" example:"false" doc:"expect PROXY protocol v2 from TRUSTED_PROXIES, refuse everybody else"`
+	AdminAllow    []netip.Prefix `env:"ADMIN_IP_ALLOWLIST" example:"10.1.2.0/24" doc:"where platform operators may come from without a client certificate"`
+	Origins       []string       `env:"ALLOWED_ORIGINS" example:"https://app.example.com" doc:"browser origins that may read answers"`
+	GeoDatabase   string         `env:"GEO_DATABASE" example:"/var/lib/geo/country.mmdb" doc:"countries of addresses, MMDB, read again when it changes"`
+	GeoBlock      []string       `env:"GEO_BLOCK" example:"KP,IR" doc:"countries that are refused"`
+	GeoAllow      []string       `env:"GEO_ALLOW" example:"DE,FR" doc:"the only countries that are not refused"`
+	MaxConns      int            `env:"MAX_CONNECTIONS" envDefault:"10000" example:"10000" doc:"open at once, over all addresses"`
+
+	PolicyFile   string `env:"POLICY_FILE" example:"/etc/openclaw/policy.cedar" doc:"replaces the embedded Cedar policy; tried on samples before use"`
+	RolesFile    string `env:"ROLES_FILE" example:"/etc/openclaw/roles.csv" doc:"the table a POLICY_FILE must agree with"`
+	RoutesFile   string `env:"ROUTES_FILE" example:"/etc/openclaw/routes.yaml" doc:"upstreams behind the gateway; read again when it changes"`
+	SecurityMail string `env:"SECURITY_CONTACT" envDefault:"mailto:security@example.com" example:"mailto:security@example.com" doc:"where to report a weakness (security.txt)"`
+	PGBin        string `env:"OPENCLAW_PG_BIN" example:"/usr/lib/postgresql/15/bin" doc:"dev: PostgreSQL binaries to use"`
+}
+
+// Load reads the configuration from an environment. All that is wrong with it
+// comes back at once, one line a variable.
+func Load(environ map[string]string) (Config, error) {
+	var c Config
+	err := env.ParseWithOptions(&c, env.Options{Environment: environ, FuncMap: map[reflect.Type]env.ParserFunc{
+		reflect.TypeFor[netip.Prefix](): func(s string) (any, error) { return parsePrefix(s) },
+	}})
+	var errs []error
+	var agg env.AggregateError
+	switch {
+	case errors.As(err, &agg):
+		for _, e := range agg.Errors {
+			errs = append(errs, explain(e))
+		}
+	case err != nil:
+		errs = append(errs, err)
+	}
+	if err == nil {
+		errs = append(errs, c.check(environ)...)
+	}
+	sort.Slice(errs, func(i, j int) bool { return errs[i].Error() < errs[j].Error() })
+	return c, errors.Join(errs...)
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	s = strings.TrimSpace(s)
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap().Prefix(a.Unmap().BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, errors.New("not an address or CIDR network")
+	}
+	return p.Masked(), nil
+}
+
+// explain says of a value that does not parse: which variable, what is wrong,
+// and what a right one looks like. The value itself may be a secret.
+func explain(err error) error {
+	var p env.ParseError
+	if !errors.As(err, &p) {
+		return err
+	}
+	f, ok := reflect.TypeFor[Config]().FieldByName(p.Name)
+	if !ok {
+		return err
+	}
+	want := map[reflect.Kind]string{reflect.Int: "not a whole number", reflect.Bool: "neither true nor false", reflect.Int64: "not a duration"}[f.Type.Kind()]
+	if want == "" {
+		want = p.Err.Error()
+	}
+	return complaint(f, want)
+}
+
+func complaint(f reflect.StructField, what string) error {
+	name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+	if ex := f.Tag.Get("example"); ex != "" {
+		return fmt.Errorf("%s: %s; as in %s=%s", name, what, name, ex)
+	}
+	return fmt.Errorf("%s: %s", name, what)
+}
+
+// check judges values and how they go together.
+func (c *Config) check(environ map[string]string) (errs []error) {
+	say := func(name, format string, args ...any) { errs = append(errs, fmt.Errorf(name+": "+format, args...)) }
+	t := reflect.TypeFor[Config]()
+	v := reflect.ValueOf(*c)
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if one, ok := f.Tag.Lookup("one"); ok && !slices.Contains(strings.Split(one, ","), v.Field(i).String()) {
+			errs = append(errs, complaint(f, fmt.Sprintf("%q is none of %s", v.Field(i).String(), strings.ReplaceAll(strings.TrimPrefix(one, ","), ",", ", "))))
+		}
+	}
+	if c.JWTSecret != "" {
+		say("JWT_SECRET", "tokens are signed with RS256, which has no shared secret; unset it and set JWT_PRIVATE_KEY_FILE to an RSA key (openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out jwt.pem)")
+	}
+	if c.EncryptionKey != "" {
+		say("ENCRYPTION_KEY", "a key in an environment variable shows in process lists and dumps; unset it, KMS_PROVIDER=local keeps one in a file of mode 0600")
+	}
+	if !c.EnableAudit {
+		say("ENABLE_AUDIT_LOGGING", "cannot be false: no receipt, no effect; unset it")
+	}
+	for name, n := range map[string]int{"PORT": c.Port, "METRICS_PORT": c.MetricsPort} {
+		if n < 0 || n > 65535 {
+			say(name, "%d is no port; as in %s=3000", n, name)
+		}
+	}
+	for name, b := range map[string]bool{
+		"JWT_ACCESS_EXPIRY":        c.JWTAccess < time.Second || c.JWTAccess > 2*time.Hour,
+		"JWT_REFRESH_EXPIRY":       c.JWTRefresh < time.Minute || c.JWTRefresh > 90*24*time.Hour,
+		"DDOS_BLOCK_DURATION":      c.BlockCeiling < time.Second || c.BlockCeiling > 366*24*time.Hour,
+		"DDOS_IP_LIMIT":            c.IPLimit < 1 || c.IPLimit > 10_000_000,
+		"REPLICAS":                 c.Replicas < 1 || c.Replicas > 10_000,
+		"RATE_LIMIT_LEASE":         c.LimitLease < 0 || c.LimitLease > 10_000,
+		"AUDIT_LOG_RETENTION_DAYS": c.AuditRetention < 1 || c.AuditRetention > 36_500,
+		"MAX_CONNECTIONS":          c.MaxConns < 1 || c.MaxConns > 10_000_000,
+	} {
+		if b {
+			f, _ := fieldOf(name)
+			errs = append(errs, complaint(f, "outside what makes sense"))
+		}
+	}
+	for _, s := range c.AuditStorage {
+		if s != "postgresql" {
+			say("AUDIT_LOG_STORAGE", "%q is not offered by this release; as in AUDIT_LOG_STORAGE=postgresql", s)
+		}
+	}
+	if c.URL != "" {
+		if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil {
+			say("PUBLIC_URL", "want https, a host and nothing more; as in PUBLIC_URL=https://openclaw.example.com")
+		}
+		c.URL = strings.TrimSuffix(c.URL, "/")
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		say("TLS_KEY_FILE", "TLS_CERT_FILE and TLS_KEY_FILE go together")
+	}
+	if len(c.ACMEDomains) > 0 && c.TLSCertFile != "" {
+		say("ACME_DOMAINS", "certificates come from ACME or from TLS_CERT_FILE, not from both")
+	}
+	if c.ClientCerts != "off" && c.ClientCAFile == "" {
+		say("CLIENT_CERTS", "%s needs CLIENT_CA_FILE", c.ClientCerts)
+	}
+	if c.ProxyProtocol && len(c.Proxies) == 0 {
+		say("PROXY_PROTOCOL", "without TRUSTED_PROXIES it would refuse everybody")
+	}
+	if (len(c.GeoBlock) > 0 || len(c.GeoAllow) > 0) && c.GeoDatabase == "" {
+		say("GEO_DATABASE", "GEO_BLOCK and GEO_ALLOW need it; as in GEO_DATABASE=/var/lib/geo/country.mmdb")
+	}
+	for _, o := range c.Origins {
+		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Hostname() != "localhost") {
+			say("ALLOWED_ORIGINS", "%q is no origin; as in ALLOWED_ORIGINS=https://app.example.com", o)
+		}
+	}
+	if c.Env == "production" {
+		for _, off := range c.Off() {
+			say(off, "switched off, which ENV=production does not start with; unset it")
+		}
+	}
+	_ = environ
+	return errs
+}
+
+// Off names the protections that are switched off.
+func (c *Config) Off() (off []string) {
+	for name, on := range map[string]bool{
+		"ENABLE_SECURITY": c.EnableSecurity, "ENABLE_RATE_LIMITING": c.EnableRateLimit, "ENABLE_DDOS_PROTECTION": c.EnableDDoS,
+		"ENABLE_PROMPT_INJECTION": c.EnablePrompt, "ENABLE_SQL_INJECTION": c.EnableSQL, "ENABLE_XSS": c.EnableXSS, "ENABLE_CSRF": c.EnableCSRF,
+	} {
+		if !on {
+			off = append(off, name)
+		}
+	}
+	sort.Strings(off)
+	return off
+}
+
+// rateLimitURL is where replicas share their limits, or "".
+func (c *Config) rateLimitURL() string {
+	if c.LimitRedisURL != "" {
+		return c.LimitRedisURL.Expose()
+	}
+	return c.RedisURL.Expose()
+}
+
+// Setting is one line of the effective configuration.
+type Setting struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default bool   `json:"default"`
+	Doc     string `json:"doc"`
+}
+
+// Settings lists what runs, secrets excluded by their type.
+func (c Config) Settings() []Setting {
+	zero, _ := Load(map[string]string{})
+	t, v, z := reflect.TypeFor[Config](), reflect.ValueOf(c), reflect.ValueOf(zero)
+	var out []Setting
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("env"), ",")
+		if name == "-" || name == "" {
+			continue
+		}
+		s := Setting{Name: name, Value: show(v.Field(i)), Doc: t.Field(i).Tag.Get("doc")}
+		s.Default = s.Value == show(z.Field(i))
+		out = append(out, s)
+	}
+	return out
+}
+
+func show(v reflect.Value) string {
+	if v.Kind() == reflect.Slice {
+		var parts []string
+		for i := range v.Len() {
+			parts = append(parts, show(v.Index(i)))
+		}
+		return strings.Join(parts, ",")
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func fieldOf(name string) (reflect.StructField, bool) {
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		if n, _, _ := strings.Cut(t.Field(i).Tag.Get("env"), ","); n == name {
+			return t.Field(i), true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// Example is .env.example: every variable with its documentation.
+func Example() string {
+	var b strings.Builder
+	b.WriteString("# openclaw: every variable, its default or an example. Copy to .env for development.\n")
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		if name == "-" || name == "" {
+			continue
+		}
+		value := f.Tag.Get("envDefault")
+		if value == "" {
+			value = f.Tag.Get("example")
+		}
+		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", f.Tag.Get("doc"), name, value)
+	}
+	return b.String()
+}
+
+// Environ is the process's environment over the .env file of the working
+// directory, which is for development: production ignores it.
+func Environ() (map[string]string, error) {
+	out := map[string]string{}
+	if os.Getenv("ENV") != "production" {
+		text, err := os.ReadFile(".env")
+		if err != nil && !os.IsNotExist(err) {
+			return nil, fmt.Errorf("read .env: %w", err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			line = strings.TrimSpace(line)
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			k, v, ok := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+			if !ok {
+				return nil, fmt.Errorf("read .env: line %d is not NAME=value", i+1)
+			}
+			out[strings.TrimSpace(k)] = strings.Trim(strings.TrimSpace(v), `"'`)
+		}
+	}
+	for _, kv := range os.Environ() {
+		if k, v, _ := strings.Cut(kv, "="); v != "" || out[k] != "" {
+			out[k] = v
+		}
+	}
+	return out, nil
+}

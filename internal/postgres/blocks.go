@@ -1,0 +1,97 @@
+package postgres
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/Nissimmiracles/openclaw/internal/shield"
+)
+
+// historyKept is how long a replica may be away and still follow the history;
+// after that it reads the whole list.
+const historyKept = time.Hour
+
+// Blocks is the shield's shared store.
+type Blocks struct{ s *Store }
+
+// Blocks returns the shield's store on this database.
+func (s *Store) Blocks() *Blocks { return &Blocks{s} }
+
+var _ shield.BlockStore = (*Blocks)(nil)
+
+// Put adds or replaces a block, unless an earlier one outlasts an automatic
+// newcomer.
+func (b *Blocks) Put(ctx context.Context, v shield.Block) error {
+	_, err := b.s.pool.Exec(ctx, `WITH put AS (
+		INSERT INTO blocks (prefix, reason, owner, strikes, since, until) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (prefix) DO UPDATE SET reason = $2, owner = $3, strikes = $4, since = $5, until = $6
+			WHERE NOT ($3 = $7 AND blocks.until > $6)
+		RETURNING 1)
+		INSERT INTO block_changes (prefix, reason, owner, strikes, since, until)
+		SELECT $1, $2, $3, $4, $5, $6 FROM put`,
+		v.Prefix, v.Reason, v.Owner, v.Strikes, v.From, v.Until, shield.Automatic)
+	return translate(err)
+}
+
+// Lift ends the block on exactly this prefix.
+func (b *Blocks) Lift(ctx context.Context, p netip.Prefix, by string) error {
+	tag, err := b.s.pool.Exec(ctx, `WITH gone AS (DELETE FROM blocks WHERE prefix = $1 RETURNING until > now() AS held)
+		INSERT INTO block_changes (prefix, lifted, by) SELECT $1, true, $2 FROM gone WHERE held`, p, by)
+	if err != nil {
+		return translate(err)
+	}
+	if tag.RowsAffected() == 0 {
+		return shield.ErrNotBlocked
+	}
+	return nil
+}
+
+// List returns what holds, and forgets what ended and history nobody follows.
+func (b *Blocks) List(ctx context.Context, now time.Time) ([]shield.Block, error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`DELETE FROM blocks WHERE until < now() - interval '1 day'`)
+	batch.Queue(`DELETE FROM block_changes WHERE at < now() - make_interval(secs => $1)`, historyKept.Seconds())
+	if err := b.s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, translate(err)
+	}
+	rows, err := b.s.pool.Query(ctx, `SELECT prefix, reason, owner, strikes, since, until FROM blocks WHERE until > $1`, now)
+	if err != nil {
+		return nil, translate(err)
+	}
+	all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (v shield.Block, err error) {
+		err = r.Scan(&v.Prefix, &v.Reason, &v.Owner, &v.Strikes, &v.From, &v.Until)
+		return v, err
+	})
+	return all, translate(err)
+}
+
+// Since returns the changes after cursor. It stops below the oldest transaction
+// still open: what is above may yet get an earlier neighbour.
+func (b *Blocks) Since(ctx context.Context, cursor int64) ([]shield.Change, int64, error) {
+	var oldest *int64
+	if err := b.s.pool.QueryRow(ctx, `SELECT min(id) FROM block_changes`).Scan(&oldest); err != nil {
+		return nil, cursor, translate(err)
+	}
+	if cursor > 0 && oldest != nil && cursor < *oldest-1 {
+		var last int64
+		err := b.s.pool.QueryRow(ctx, `SELECT COALESCE(max(id), 0) FROM block_changes WHERE xid < pg_snapshot_xmin(pg_current_snapshot())`).Scan(&last)
+		if err != nil {
+			return nil, cursor, translate(err)
+		}
+		return nil, last, shield.ErrCursor
+	}
+	rows, err := b.s.pool.Query(ctx, `SELECT id, prefix, lifted, by, reason, owner, strikes, COALESCE(since, at), COALESCE(until, at)
+		FROM block_changes WHERE id > $1 AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY id LIMIT 10000`, cursor)
+	if err != nil {
+		return nil, cursor, translate(err)
+	}
+	next := cursor
+	changes, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (c shield.Change, err error) {
+		err = r.Scan(&next, &c.Block.Prefix, &c.Lifted, &c.By, &c.Block.Reason, &c.Block.Owner, &c.Block.Strikes, &c.Block.From, &c.Block.Until)
+		return c, err
+	})
+	return changes, next, translate(err)
+}
