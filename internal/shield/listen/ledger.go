@@ -10,8 +10,9 @@ import (
 //
 // When all places are taken, honest newcomers are not refused: the address
 // with the most connections gives up the one that is worth least, the oldest
-// of its kind, and never one on which a request is being served. An address
-// that itself holds the most is refused instead. Only when nothing but
+// of its kind, and never one on which a request is being served. A newcomer
+// only takes from addresses that hold more than his own does, so the greediest
+// is refused. Only when nothing but
 // authenticated connections is left do idle ones of these go.
 //
 // In a flood from very many addresses with one connection each, a newcomer
@@ -23,8 +24,9 @@ type ledger struct {
 
 	mu     sync.Mutex
 	owners map[netip.Prefix]*owner
-	ranks  []list.List // owners by their count, the longest at it in front
-	top    int         // no owner has more
+	sites  map[netip.Prefix]int // connections per IPv6 /48
+	ranks  []list.List          // owners by their count, the longest at it in front
+	top    int                  // no owner has more
 	free   map[*Conn]struct{}
 	total  int
 }
@@ -49,6 +51,7 @@ func newLedger(most, perOwner int) *ledger {
 	return &ledger{
 		most: most, perOwner: perOwner,
 		owners: map[netip.Prefix]*owner{},
+		sites:  map[netip.Prefix]int{},
 		ranks:  make([]list.List, perOwner+1),
 		free:   map[*Conn]struct{}{},
 	}
@@ -64,21 +67,34 @@ func ownerOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
+// siteFactor is how many addresses' worth of connections an IPv6 /48 may hold.
+const siteFactor = 4
+
+// siteOf is the IPv6 site of a client, the zero Prefix for IPv4.
+func siteOf(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.Prefix{}
+	}
+	p, _ := a.Prefix(48)
+	return p
+}
+
 // join enters c, or says why not. The victim, if any, has left the ledger and
 // is the caller's to close. Without a cap c counts for the total only.
 func (l *ledger) join(c *Conn, uncapped bool) (victim *Conn, refused refusal) {
 	key := ownerOf(c.addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := l.owners[key]
-	if !uncapped && o != nil && o.conns.Len() >= l.perOwner {
+	o, site := l.owners[key], siteOf(c.addr)
+	if !uncapped && (o != nil && o.conns.Len() >= l.perOwner || l.sites[site] >= siteFactor*l.perOwner) {
 		return nil, overAddress
 	}
 	if l.total >= l.most {
-		if !uncapped && o != nil && o.conns.Len() >= l.top && l.top > 1 {
-			return nil, overAll
+		has := 0
+		if !uncapped && o != nil {
+			has = o.conns.Len()
 		}
-		if victim = l.victim(); victim == nil {
+		if victim = l.victim(has); victim == nil {
 			return nil, overAll
 		}
 		l.remove(victim)
@@ -98,6 +114,9 @@ func (l *ledger) join(c *Conn, uncapped bool) (victim *Conn, refused refusal) {
 	}
 	c.place = o.conns.PushBack(c)
 	c.owner = o
+	if site.IsValid() {
+		l.sites[site]++
+	}
 	l.move(o)
 	if c.gone.Load() {
 		l.remove(c) // closed before it was entered: nobody else would take it out
@@ -124,6 +143,11 @@ func (l *ledger) remove(c *Conn) {
 	o := c.owner
 	o.conns.Remove(c.place)
 	c.owner, c.place = nil, nil
+	if site := siteOf(o.key.Addr()); site.IsValid() {
+		if l.sites[site]--; l.sites[site] == 0 {
+			delete(l.sites, site)
+		}
+	}
 	l.total--
 	l.move(o)
 }
@@ -154,10 +178,11 @@ func (l *ledger) move(o *owner) {
 // for the connection that has done least, the oldest first. An owner with
 // nothing to give goes behind the others of its rank, so that busy connections
 // cannot stand in front of silent ones for longer than one search.
-func (l *ledger) victim() *Conn {
+// Nobody evicts from who has no more than himself.
+func (l *ledger) victim(has int) *Conn {
 	var best *Conn
 	least, budget := busy, searchLimit
-	for n := l.top; n > 0; n-- {
+	for n := l.top; n > has; n-- {
 		rank := &l.ranks[n]
 		e := rank.Front()
 		for left := rank.Len(); left > 0 && e != nil; left-- {

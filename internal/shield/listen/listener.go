@@ -49,7 +49,7 @@ type Config struct {
 	ProxyProtocol bool
 
 	MaxConns   int // open at once: 10,000
-	PerAddress int // of them, per IPv4 address or IPv6 /64: 256
+	PerAddress int // of them, per IPv4 address or IPv6 /64: 256; a /48 may have four times as many
 
 	Handshake  time.Duration // PROXY header and TLS together: 10 s
 	Header     time.Duration // a request's head: 10 s
