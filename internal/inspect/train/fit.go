@@ -25,7 +25,7 @@ type options struct {
 	hard       int // rounds of mining
 }
 
-var defaults = options{epochs: 8, rate: 0.35, l2: 2e-4, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
+var defaults = options{epochs: 5, rate: 0.35, l2: 2e-4, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}
@@ -137,6 +137,8 @@ func (m *linear) best(s *sample) (z float32, first, last int) {
 // windows the model itself would pick join the set.
 func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear {
 	r := rand.New(rand.NewPCG(o.seed, 1))
+	wanted := use
+	use = func(s *sample) bool { return !s.mute && wanted(s) }
 	count := map[string]float64{}
 	for i := range samples {
 		if s := &samples[i]; use(s) {

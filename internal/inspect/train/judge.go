@@ -33,7 +33,6 @@ func trust(channel string) inspect.Trust {
 func crossValidate(samples []sample, d *prompt.Detector, seed uint64) []judged {
 	o := defaults
 	o.seed = seed
-	o.epochs = 5
 	var names []string
 	seen := map[string]bool{}
 	for i := range samples {

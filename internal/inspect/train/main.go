@@ -10,6 +10,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,7 +28,10 @@ func main() {
 	dir := flag.String("corpora", corpus.Dir, "folder of the development corpora")
 	seed := flag.Uint64("seed", 7, "seed of the generators and of training")
 	scale := flag.Float64("scale", 1, "how many texts to generate, times the grammars' own counts")
+	l2 := flag.Float64("l2", float64(defaults.l2), "weight decay of the table")
+	flag.IntVar(&defaults.epochs, "epochs", defaults.epochs, "passes over the windows")
 	flag.Parse()
+	defaults.l2 = float32(*l2)
 	err := run(flag.Arg(0), *dir, *seed, *scale)
 	if errors.Is(err, corpus.ErrAbsent) {
 		fmt.Fprintln(os.Stderr, err)
@@ -56,7 +60,7 @@ func run(verb, dir string, seed uint64, scale float64) error {
 	case "folds":
 		folds := crossValidate(samples, d, seed)
 		report(os.Stdout, folds)
-		return nil
+		return writeScores(folds)
 	}
 	return fmt.Errorf("unknown verb %q: want weights, eval or check", verb)
 }
@@ -97,5 +101,26 @@ func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time) e
 		return err
 	}
 	fmt.Printf("weights %d bytes, digest %x, calibration %v %v, in %v\n", len(w), sha256.Sum256(w), a, b, time.Since(start).Round(time.Second))
+	return nil
+}
+
+// writeScores leaves every text with the score of a model that saw nothing of
+// its source, as JSON lines, where OPENCLAW_SCORES says.
+func writeScores(js []judged) error {
+	name := os.Getenv("OPENCLAW_SCORES")
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	enc := json.NewEncoder(f)
+	for _, j := range js {
+		if err := enc.Encode(map[string]any{"source": j.Source, "label": j.Label, "p": j.p, "z": j.z, "text": j.Text, "lang": j.Lang}); err != nil {
+			return err
+		}
+	}
 	return nil
 }

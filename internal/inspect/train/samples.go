@@ -15,6 +15,7 @@ type sample struct {
 	units []prompt.Unit
 	// the sentences an attack was put into, or the whole text
 	first, last int
+	mute        bool // judged, but never trained on
 }
 
 // window is one training item.
@@ -50,6 +51,19 @@ func group(source string) string {
 // validateOnly never trains weights that ship: its licence is not stated.
 const validateOnly = "neuralchemy"
 
+// noisy marks every unusual prompt as a jailbreak, honest role prompts too.
+// Of its texts only those in which a rule fires are trained on.
+const noisy = "jailbreak_llms"
+
+func fires(units []prompt.Unit) bool {
+	for _, u := range units {
+		if len(u.Rules) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func extract(d *prompt.Detector, examples []corpus.Example) []sample {
 	out := make([]sample, 0, len(examples))
 	for _, e := range examples {
@@ -57,7 +71,11 @@ func extract(d *prompt.Detector, examples []corpus.Example) []sample {
 		if len(u) == 0 {
 			continue
 		}
-		out = append(out, sample{Example: e, units: u, last: len(u)})
+		s := sample{Example: e, units: u, last: len(u)}
+		if e.Source == noisy && !fires(u) {
+			s.mute = true
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -160,12 +178,16 @@ func windows(r *rand.Rand, s *sample, weight float32) []window {
 		}
 		return out
 	}
-	for k, i := range []int{0, r.IntN(n), r.IntN(n)} {
-		w := weight / 2
-		if k > 0 {
-			w = weight / 4
+	// Somewhere in a long attack: windows in which a rule fires, if any does.
+	for try := 0; try < 12 && len(out) < 3; try++ {
+		i := r.IntN(n)
+		if try == 0 {
+			i = 0
 		}
-		out = append(out, cut(s, i, reach(s, i, prompt.MaxWindow), w))
+		w := cut(s, i, reach(s, i, prompt.MaxWindow), weight/3)
+		if len(w.rules) > 0 || s.Source != noisy && try > 6 {
+			out = append(out, w)
+		}
 	}
 	return out
 }
