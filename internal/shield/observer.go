@@ -86,7 +86,10 @@ const (
 
 // hear counts one event and returns how many to report, 0 for none.
 func (s *sampler) hear(kind Kind, key client, now int64) uint64 {
-	h := uint64(key)*0x9e3779b97f4a7c15 + uint64(len(kind))*0xff51afd7ed558ccd
+	h := uint64(key)
+	for _, b := range []byte(kind) {
+		h = (h ^ uint64(b)) * 0x9e3779b97f4a7c15
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := &s.slots[h>>54]

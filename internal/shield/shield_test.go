@@ -545,7 +545,7 @@ func TestExplain(t *testing.T) {
 
 func TestEventsAreSampled(t *testing.T) {
 	t.Parallel()
-	s := setup(t, Config{})
+	s := setup(t, Config{Points: Points{RapidReset: 100}})
 	s.Report(ip("192.0.2.1"), RapidReset)
 	for range 10_000 {
 		s.ask("192.0.2.1", "/")
@@ -558,6 +558,19 @@ func TestEventsAreSampled(t *testing.T) {
 	if e := s.log.of(Dropped); len(e) != 2 || e[1].Count != 10_000 {
 		t.Fatalf("%+v", e)
 	}
+	// Nor does one that does different things in turn.
+	heard := s.Counters().Events
+	for i := range 2000 {
+		s.ask("198.18.0.1", "/")
+		if i%2 == 0 {
+			r := request("/")
+			r.Method = "TRACE"
+			s.Check(s.clock.now(), ip("198.18.0.1"), r)
+		}
+	}
+	if n := s.Counters().Events - heard; n > 3 {
+		t.Fatalf("%d events of one client", n)
+	}
 	// A botnet does not fill the log either, and the counters stay exact.
 	for i := range 5000 {
 		a := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
@@ -568,7 +581,7 @@ func TestEventsAreSampled(t *testing.T) {
 	if n := len(s.log.of(Placed)) + len(s.log.of(Dropped)); n > 110 {
 		t.Fatalf("%d events in one second", n)
 	}
-	if c.Placed != 5001 || c.Blocked != 10_001+5000 || c.Offences["rapid_reset"] != 5001 {
+	if c.Placed != 5001 || c.Blocked != 10_001+5000 || c.Limited != 2000 || c.Offences["rapid_reset"] != 5001 {
 		t.Fatalf("%+v", c)
 	}
 	if _, err := s.Block(context.Background(), network("203.0.113.0/24"), time.Hour, "r", "dana"); err != nil {

@@ -204,6 +204,44 @@ func TestSlowHandlerIsNotTheClientsFault(t *testing.T) {
 	}
 }
 
+// A stream that is silent for longer than the grace goes on where the handler
+// says so.
+func TestUnmetered(t *testing.T) {
+	t.Parallel()
+	const grace = 30 * time.Millisecond
+	h := open(t, build{listen: Config{BodyGrace: grace}, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !Unmetered(r) {
+			t.Error("the body cannot be freed")
+		}
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).Flush()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(b)
+	})})
+	for _, h2 := range []bool{false, true} {
+		body, feed := io.Pipe()
+		res, err := h.client(honest, h2).Post("https://"+h.addr+"/", "application/grpc", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(4 * grace) // the client's silence
+		fmt.Fprint(feed, "late")
+		feed.Close()
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || string(got) != "late" {
+			t.Fatalf("h2=%v: %q %v", h2, got, err)
+		}
+	}
+	if n := h.listen.Counters().SlowBody; n != 0 {
+		t.Fatalf("%d slow bodies", n)
+	}
+}
+
 // A client that does not read its answer holds a handler for WriteStall.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()

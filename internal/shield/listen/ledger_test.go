@@ -14,7 +14,7 @@ func TestLedgerBooks(t *testing.T) {
 	l := newLedger(most, per)
 	r := rand.New(rand.NewPCG(3, 4))
 	open := map[*Conn]bool{}
-	for range 50_000 {
+	for range 6000 {
 		if r.IntN(3) == 0 && len(open) > 0 {
 			for c := range open {
 				l.leave(c)

@@ -83,6 +83,20 @@ func Authenticated(ctx context.Context) {
 	}
 }
 
+// Unmetered lets a request's body take its time: for gRPC, whose requests are
+// streams that may be silent for long, and other duplex calls. Call it when the
+// caller is known, before Body is read or wrapped; false means that Body was
+// wrapped already and is still metered.
+func Unmetered(r *http.Request) bool {
+	b, ok := r.Body.(*body)
+	if !ok {
+		return r.Body == nil || r.Body == http.NoBody
+	}
+	b.clear()
+	b.free = true
+	return true
+}
+
 // serve is the half of the shield that works on requests.
 func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
@@ -128,10 +142,14 @@ type body struct {
 	waited   time.Duration
 	deadline time.Time // as last set
 	slow     bool
+	free     bool
 }
 
 // Read fails with os.ErrDeadlineExceeded when the client was too slow.
 func (b *body) Read(p []byte) (int, error) {
+	if b.free {
+		return b.ReadCloser.Read(p)
+	}
 	c := &b.conn.listener.config
 	start := time.Now()
 	left := c.BodyGrace + time.Duration(b.read)*time.Second/time.Duration(c.BodyRate) - b.waited
