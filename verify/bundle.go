@@ -14,7 +14,7 @@ import (
 // Format is a bundle's "format" member, MaxLine its longest line in bytes.
 const (
 	Format  = "openclaw-audit-bundle/1"
-	MaxLine = 4 << 20
+	MaxLine = 1 << 20
 )
 
 // Header is a bundle's first line: everything that proves the records From to To
@@ -76,6 +76,18 @@ func parseSalt(s string) (salt [16]byte) {
 	require(err == nil && len(b) == len(salt), "commitment", "malformed salt")
 	return [16]byte(b)
 }
+
+// parseHash reads a JSON string of 32 bytes in base64, in its one spelling.
+func parseHash(raw []byte) (h tlog.Hash, ok bool) {
+	var b [33]byte
+	if len(raw) != 46 {
+		return h, false
+	}
+	n, err := strictBase64.Decode(b[:], raw[1:45])
+	return tlog.Hash(b[:32]), err == nil && n == 32
+}
+
+var strictBase64 = base64.StdEncoding.Strict()
 
 // disclosed checks revealed values against the body's commitments and gives
 // their number.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -109,7 +110,15 @@ func (s *scanner) str(i int) int {
 		return s.fail(i, "no string")
 	}
 	s.odd = false
+	const ones = 0x0101010101010101
 	for i++; i < len(s.b); i++ {
+		for i+8 < len(s.b) { // eight plain bytes at a time
+			x := binary.LittleEndian.Uint64(s.b[i:])
+			if (x|(x-ones*' ')|((x^ones*'"')-ones)|((x^ones*'\\')-ones))&(ones<<7) != 0 {
+				break
+			}
+			i += 8
+		}
 		c := s.b[i]
 		if plain[c] {
 			continue
@@ -147,8 +156,9 @@ func (s *scanner) number(i int) int {
 	start := i
 	for i++; s.at(i) >= '0' && s.at(i) <= '9'; i++ {
 	}
-	n, err := strconv.ParseInt(string(s.b[start:i]), 10, 64)
-	if err != nil || max(n, -n) >= 1<<53 || strconv.FormatInt(n, 10) != string(s.b[start:i]) {
+	raw := s.b[start:i]
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil || max(n, -n) >= 1<<53 || len(raw) > 1 && bytes.TrimPrefix(raw, []byte("-"))[0] == '0' {
 		return s.fail(start, "not an exact integer in its only form")
 	}
 	return i

@@ -11,9 +11,10 @@ import (
 type frontier struct {
 	size   int64
 	nodes  []tlog.Hash
-	block  *tlog.Hash // stated hash of the 256 leaves being added, if any
-	bad    bool       // the leaves gave another
-	mark   int64      // a size whose root to keep in marked
+	block  tlog.Hash // stated hash of the 256 leaves being added
+	stated bool      // there is one
+	bad    bool      // the leaves gave another
+	mark   int64     // a size whose root to keep in marked
 	marked tlog.Hash
 }
 
@@ -24,9 +25,9 @@ func (f *frontier) add(level int, h tlog.Hash) {
 	for n := f.size >> level; n&1 == 1; n >>= 1 {
 		h = tlog.NodeHash(f.nodes[len(f.nodes)-1], h)
 		f.nodes = f.nodes[:len(f.nodes)-1]
-		if level++; level == 8 && f.block != nil {
-			f.bad = f.bad || h != *f.block
-			h, f.block = *f.block, nil
+		if level++; level == 8 && f.stated {
+			f.bad = f.bad || h != f.block
+			h, f.stated = f.block, false
 		}
 	}
 	f.nodes = append(f.nodes, h)

@@ -119,6 +119,7 @@ func (j *job) run(in *bufio.Reader) {
 			refuse(errors.New("give the checkpoint that covers it"), "this is an export")
 		}
 		j.begin(j.Checkpoint, nil)
+		j.proofs(&h)
 	case len(first) > 0 && first[0] == '{':
 		line := readLine(in)
 		h = Header{}
@@ -130,6 +131,7 @@ func (j *job) run(in *bufio.Reader) {
 		text, err := io.ReadAll(io.LimitReader(in, 1<<20))
 		refuse(err, "reading")
 		j.begin(string(text), nil)
+		j.proofs(&h)
 		return
 	}
 	j.From, j.To = h.From, min(h.To, j.Size)
@@ -219,8 +221,12 @@ func (j *job) proofs(h *Header) {
 		j.note(&j.Checked, "the log only grew since the previous checkpoint of %d records", old.N)
 		j.remember(old.Tree)
 	}
-	if h.House == nil || j.HouseKey == "" {
-		j.note(&j.Unchecked, "the house log: no key for it, or no proof in the file")
+	switch {
+	case j.HouseKey == "":
+		j.note(&j.Unchecked, "the house log: no key for it was given")
+		return
+	case h.House == nil:
+		j.note(&j.Missing, "the house log: no proof in the file")
 		return
 	}
 	house := newTrust(j.HouseKey, h.House.Keys).open(h.House.Checkpoint)
@@ -258,12 +264,12 @@ func (j *job) records(in *bufio.Reader, last int64) {
 				require(false, "format", "unknown member %q", m.name)
 			}
 		}
-		var hash tlog.Hash
-		if stated != nil && hash.UnmarshalJSON(stated) != nil {
+		hash, ok := parseHash(stated)
+		if !ok && stated != nil {
 			require(false, "format", "malformed hash")
 		}
-		if body == nil && stated != nil && len(s.members) == 1 && j.tree.size%256 == 0 {
-			j.tree.block = &hash
+		if body == nil && ok && len(s.members) == 1 && j.tree.size%256 == 0 {
+			j.tree.block, j.tree.stated = hash, true
 			continue
 		}
 		if body == nil || j.seq > last || !bytes.Equal(seq, strconv.AppendInt(number[:0], j.seq, 10)) {
@@ -277,7 +283,7 @@ func (j *job) records(in *bufio.Reader, last int64) {
 		if j.seq <= j.To {
 			line[7] = 0 // was the colon of {"body": and makes this an RFC 6962 leaf
 			computed := tlog.Hash(sha256.Sum256(line[7 : 8+len(body)]))
-			if stated == nil {
+			if !ok {
 				hash = computed
 			} else if hash != computed && j.suspect == nil {
 				j.suspect = &Wrong{"leaf", j.seq, 0, "its body does not have the leaf hash stated with it"}
