@@ -64,35 +64,46 @@ func (l *Local) termAt(now int64) uint64 { return min(uint64(now/l.term), maxTer
 
 // Take implements Limiter. It does not block and ignores ctx.
 func (l *Local) Take(_ context.Context, ask Ask) (d Decision, err error) {
-	cost, err := ask.Check()
-	if err != nil {
-		return d, err
+	err = l.take(&d, &ask)
+	return d, err
+}
+
+func (l *Local) take(d *Decision, ask *Ask) (err error) {
+	p, cost := ask.Plan, ask.Cost
+	if cost == 0 {
+		cost = 1
 	}
-	d.Plan = ask.Plan
-	if d.Outcome = ask.Plan.Exempt(ask.Key); d.Outcome != Refused {
-		return d, nil
+	if cost != 1 || ask.Key.tenant.none() || p == nil || p.mode == Unset {
+		if cost, err = ask.Check(); err != nil {
+			return err
+		}
 	}
-	steps := ask.Plan.steps
-	if ask.Key.user == (Key{}).user {
-		steps = steps[:ask.Plan.tenantSteps]
+	d.Plan = p
+	if d.Outcome = p.Exempt(ask.Key); d.Outcome != Refused {
+		return nil
+	}
+	steps := p.steps
+	if ask.Key.user.none() {
+		steps = steps[:p.tenantSteps]
 	}
 	now := l.now(ask.At)
+	last := steps[len(steps)-1].level
 	for {
 		var at [4]*row
-		for i := 0; i <= steps[len(steps)-1].level; i++ {
-			k := ask.Plan.rowKey(i, ask.Key)
+		for i := 0; i <= last; i++ {
+			k := p.rowKey(i, ask.Key)
 			if at[i] = l.rows.open(&k, now, l); at[i] == nil {
-				err := fault.New(fault.Unavailable, "too many callers are tracked")
-				err.RetryAfter = time.Second
-				return Decision{}, err
+				return errFull
 			}
 		}
-		if l.decide(&d, steps, &at, cost, now) {
-			return d, nil
+		if l.decide(d, steps, &at, cost, now) {
+			return nil
 		}
 		runtime.Gosched() // a row was being evicted: look again
 	}
 }
+
+var errFull = &fault.Error{Code: fault.Unavailable, Detail: "too many callers are tracked", RetryAfter: time.Second}
 
 // rowKey names the row of the i-th level.
 func (p *Plan) rowKey(i int, k Key) rowKey {
@@ -113,10 +124,10 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 	// bucket that is over its limit and holds no tentative charge refuses
 	// rightly, whatever the others say.
 	if len(steps) > 1 {
-		for i := range steps {
+		for i := 1; i < len(steps); i++ { // the first is looked at below
 			if s := &steps[i]; s.index != slotStep {
 				word := at[s.level].windows[s.index].word.Load()
-				if word&pendingMask == 0 && int64(word>>pendingBits)-now+cost*s.w.Interval > s.w.Span {
+				if word&pendingMask == 0 && int64(word>>pendingBits)-now+cost*s.interval > s.span {
 					l.refuse(d, steps, at, i, cost, now)
 					return true
 				}
@@ -124,7 +135,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 		}
 	}
 	var h *hold
-	d.Remaining = math.MaxInt64
+	best := math.Inf(1) // tokens left under the tightest window
 	for i := range steps {
 		s := &steps[i]
 		r := at[s.level]
@@ -142,9 +153,13 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 			}
 		} else {
 			var depth int64
-			if v, depth = r.windows[s.index].charge(now, cost*s.w.Interval, s.w.Span, tentative); v == charged {
-				if left := s.w.tokens(s.w.Span - depth); left < d.Remaining {
-					d.Remaining, d.Reading = left, Reading{s.w, depth}
+			if v, depth = r.windows[s.index].charge(now, cost*s.interval, s.span, tentative); v == charged {
+				// Half a µs keeps a whole number of tokens from being rounded
+				// below it and is less than any true fraction; multiplying is
+				// a fifth of a division's cost.
+				if left := (float64(s.span-depth) + 0.5) * s.perMicro; left < best {
+					best = left
+					d.Reading = Reading{s.w, depth}
 				}
 			}
 		}
@@ -155,7 +170,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 			if s := &steps[j]; s.index == slotStep {
 				at[s.level].slots.giveBack()
 			} else {
-				at[s.level].windows[s.index].giveBack(cost * s.w.Interval)
+				at[s.level].windows[s.index].giveBack(cost * s.interval)
 			}
 		}
 		if h != nil {
@@ -184,7 +199,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 		d.Remaining = max(0, s.limit-at[s.level].slots.running(l.termAt(now)))
 		return true
 	}
-	d.Policy = d.Reading.Window.Policy
+	d.Policy, d.Remaining = d.Reading.Window.Policy, int64(best)
 	return true
 }
 

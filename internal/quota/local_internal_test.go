@@ -7,12 +7,14 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 )
 
 func mustPlan(t testing.TB, tier, class string) *Plan {
@@ -38,9 +40,7 @@ func windowsOnly(p *Plan) *Plan {
 	return q.finish()
 }
 
-func sequentialKey(i int) Key {
-	return Key{tenant: tenant.ID{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 3: byte(i >> 24), 15: 1}}
-}
+func sequentialKey(i int) Key { return Key{tenant: id{hi: uint64(i), lo: 1}} }
 
 // TestRowsBounded floods the limiter with subjects: memory stays bounded, no
 // row that carries information is lost, and the surplus is refused.
@@ -206,57 +206,85 @@ func FuzzCells(f *testing.F) {
 	})
 }
 
+// cpu is the process's CPU time: wall time says little on a shared machine.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func BenchmarkTake(b *testing.B) {
 	ctx := context.Background()
 	whole := mustPlan(b, "dedicated", "read")
-	wide := windowsOnly(whole)
+	wide, drained := windowsOnly(whole), windowsOnly(whole)
 	for i := range wide.levels { // never refuses: Next and the divisions are paid each time
 		for j := range wide.levels[i].Windows {
 			w := &wide.levels[i].Windows[j]
-			w.Interval, w.Span, w.perMicro = 1, 1<<40, 1
+			w.Interval, w.Span = 1, 1<<40
 		}
 	}
+	wide = windowsOnly(wide)
 	slotted := &Plan{Tier: "x", Class: "read", mode: Limited, levels: []Level{wide.levels[0]}}
 	slotted.levels[0].Slots = newSlots("tenant-concurrent", 200)
 	slotted.finish()
-	user := Key{tenant: tenant.NewID(), user: uuid.New()}
-	one := Key{tenant: tenant.NewID()}
+	user := Key{tenant: idOf(tenant.NewID()), user: idOf(uuid.New())}
+	one := Key{tenant: idOf(tenant.NewID())}
 	at := time.Now()
-	bench := func(name string, f func(l *Local, i int) Decision) {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			l := NewLocal(LocalConfig{})
-			for i := 0; b.Loop(); i++ {
-				if d := f(l, i); d.Plan == nil {
-					b.Fatal("no decision")
-				}
-			}
-		})
-	}
-	bench("three windows", func(l *Local, _ int) Decision {
-		d, _ := l.Take(ctx, Ask{Key: one, Plan: wide, At: at})
-		return d
-	})
-	bench("three windows, reading the clock", func(l *Local, _ int) Decision {
-		d, _ := l.Take(ctx, Ask{Key: one, Plan: wide})
-		return d
-	})
-	bench("three windows and slot, released", func(l *Local, _ int) Decision {
-		d, _ := l.Take(ctx, Ask{Key: user, Plan: slotted, At: at})
-		d.Slot.Release()
-		return d
-	})
-	bench("refused", func(l *Local, _ int) Decision {
-		d, _ := l.Take(ctx, Ask{Key: one, Plan: whole, At: at})
-		return d
-	})
 	keys := make([]Key, 100_000)
 	for i := range keys {
-		keys[i] = Key{tenant: tenant.NewID()}
+		keys[i] = Key{tenant: idOf(tenant.NewID())}
 	}
-	bench("three windows, 100,000 tenants", func(l *Local, i int) Decision {
-		d, _ := l.Take(ctx, Ask{Key: keys[i*7919%len(keys)], Plan: wide, At: at})
-		return d
+	for _, c := range []struct {
+		name string
+		want Outcome
+		ask  Ask
+	}{
+		{"three windows", Admitted, Ask{Key: one, Plan: wide, At: at}},
+		{"three windows, reading the clock", Admitted, Ask{Key: one, Plan: wide}},
+		{"three windows and slot, released", Admitted, Ask{Key: user, Plan: slotted, At: at}},
+		{"three windows, 100,000 tenants", Admitted, Ask{Plan: wide, At: at}},
+		{"refused", Refused, Ask{Key: one, Plan: drained, At: at}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			l := NewLocal(LocalConfig{})
+			many := c.ask.Key.tenant.none()
+			for i := range len(keys) { // rows made, buckets drained
+				if many || c.want == Refused {
+					ask := c.ask
+					if many {
+						ask.Key = keys[i%len(keys)]
+					}
+					_, _ = l.Take(ctx, ask)
+				}
+			}
+			before := cpu()
+			b.ResetTimer()
+			for i := range b.N {
+				if many {
+					c.ask.Key = keys[i*7919%len(keys)]
+				}
+				d, _ := l.Take(ctx, c.ask)
+				if d.Outcome != c.want {
+					b.Fatal(d.Outcome)
+				}
+				d.Slot.Release()
+			}
+			b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+	b.Run("baseline: three golang.org_x_time_rate", func(b *testing.B) {
+		b.ReportAllocs()
+		three := [3]*rate.Limiter{rate.NewLimiter(1e9, 1e9), rate.NewLimiter(1e9, 1e9), rate.NewLimiter(1e9, 1e9)}
+		before := cpu()
+		for range b.N {
+			for _, r := range three {
+				if !r.AllowN(at, 1) {
+					b.Fatal("refused")
+				}
+			}
+		}
+		b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
 	})
 	b.Run("three windows, one tenant, parallel", func(b *testing.B) {
 		b.ReportAllocs()

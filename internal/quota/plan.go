@@ -12,13 +12,7 @@ type Window struct {
 	Policy   *Policy
 	Interval int64 // µs between two tokens, rounded up so the limit is never exceeded
 	Span     int64 // µs a full bucket is deep: Capacity x Interval; 0 refuses always
-	perMicro float64
 }
-
-// tokens is us / Interval. The half keeps a whole number of tokens from being
-// rounded below it, and is less than any true fraction; a multiplication is a
-// fifth of a division's cost.
-func (w *Window) tokens(us int64) int64 { return int64((float64(us) + 0.5) * w.perMicro) }
 
 // Policy is the public face of one bucket or cap, as in RateLimit-Policy.
 type Policy struct {
@@ -62,8 +56,11 @@ type Plan struct {
 type step struct {
 	level int
 	index int // 0 to 2: window; 3: slots
-	w     *Window
 	limit int64
+	w     *Window
+	// of w, at hand
+	interval, span int64
+	perMicro       float64
 }
 
 const slotStep = 3
@@ -73,8 +70,9 @@ func (p *Plan) finish() *Plan {
 	for i := range p.levels {
 		l := &p.levels[i]
 		for j := range l.Windows {
-			if l.Windows[j].Policy != nil {
-				p.steps = append(p.steps, step{level: i, index: j, w: &l.Windows[j]})
+			if w := &l.Windows[j]; w.Policy != nil {
+				p.steps = append(p.steps, step{level: i, index: j, w: w,
+					interval: w.Interval, span: w.Span, perMicro: 1 / float64(w.Interval)})
 			}
 		}
 		if l.Slots != nil {
@@ -101,7 +99,7 @@ func (p *Plan) Exempt(k Key) Outcome {
 	switch {
 	case p.mode == Off:
 		return SwitchedOff
-	case p.mode == Unlimited, p.tenantSteps == 0 && k.user == (Key{}).user: // limits per user only, and no user
+	case p.mode == Unlimited, p.tenantSteps == 0 && k.user.none(): // limits per user only, and no user
 		return Exempt
 	}
 	return Refused
@@ -113,7 +111,7 @@ func (p *Plan) Levels() []Level { return p.levels }
 // For leaves out the user's levels for a Key without a user.
 func (p *Plan) For(k Key) []Level {
 	l := p.levels
-	if k.user == (Key{}).user {
+	if k.user.none() {
 		for len(l) > 0 && l[len(l)-1].Subject >= OfUser {
 			l = l[:len(l)-1]
 		}
@@ -199,10 +197,10 @@ func newWindow(name string, limit, capacity int64, window time.Duration) Window 
 	p.item = fmt.Sprintf("%q;q=%d;w=%d", name, limit, int64(window/time.Second))
 	us := window.Microseconds()
 	if limit <= 0 || capacity <= 0 {
-		return Window{Policy: p, Interval: us, perMicro: 1 / float64(us)}
+		return Window{Policy: p, Interval: us}
 	}
 	interval := (us + limit - 1) / limit
-	return Window{Policy: p, Interval: interval, Span: interval * capacity, perMicro: 1 / float64(interval)}
+	return Window{Policy: p, Interval: interval, Span: interval * capacity}
 }
 
 func newSlots(name string, limit int64) *Policy {
