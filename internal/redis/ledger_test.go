@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,14 +18,8 @@ func TestLedger(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	quotatest.Ledger(t, func(t *testing.T) quotatest.Ledgers {
-		var now atomic.Int64
-		now.Store(1_800_000_000e6)
-		replica := func() *Ledger {
-			c := open(t, s, Config{})
-			c.now = func() time.Time { return time.UnixMicro(now.Load()) }
-			return NewLedger(c)
-		}
-		return quotatest.Ledgers{A: replica(), B: replica(), Advance: func(d time.Duration) { now.Add(d.Microseconds()) }}
+		c, advance := frozen(t, s)
+		return quotatest.Ledgers{A: NewLedger(c()), B: NewLedger(c()), Advance: advance}
 	})
 }
 

@@ -28,19 +28,26 @@ func open(t testing.TB, s *redistest.Server, c Config) *Client {
 	return cl
 }
 
+// frozen returns a maker of clients whose scripts see a clock that stands still
+// until it is advanced.
+func frozen(t *testing.T, s *redistest.Server) (client func() *Client, advance func(time.Duration)) {
+	var now atomic.Int64
+	now.Store(1_800_000_000e6)
+	client = func() *Client {
+		c := open(t, s, Config{})
+		c.now = func() time.Time { return time.UnixMicro(now.Load()) }
+		return c
+	}
+	return client, func(d time.Duration) { now.Add(d.Microseconds()) }
+}
+
 func TestLimiter(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	quotatest.Limiter(t, func(t *testing.T) quotatest.Limiters {
-		var now atomic.Int64
-		now.Store(1_800_000_000e6)
-		replica := func() *Limiter {
-			c := open(t, s, Config{})
-			c.now = func() time.Time { return time.UnixMicro(now.Load()) }
-			return NewLimiter(c, LimiterConfig{SlotTerm: time.Minute})
-		}
-		return quotatest.Limiters{A: replica(), B: replica(), Term: time.Minute,
-			Advance: func(d time.Duration) { now.Add(d.Microseconds()) }}
+		c, advance := frozen(t, s)
+		cfg := LimiterConfig{SlotTerm: time.Minute}
+		return quotatest.Limiters{A: NewLimiter(c(), cfg), B: NewLimiter(c(), cfg), Term: time.Minute, Advance: advance}
 	})
 }
 

@@ -55,6 +55,21 @@ func Start(tb testing.TB, args ...string) *Server {
 	return nil
 }
 
+// StartCluster is Start in cluster mode: one node that owns every slot and
+// refuses what a cluster refuses, such as a script over keys of several slots.
+func StartCluster(tb testing.TB) *Server {
+	tb.Helper()
+	s := Start(tb, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(freePort(tb)))
+	s.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(s.Do("CLUSTER", "INFO"), "cluster_state:ok"); {
+		if time.Now().After(deadline) {
+			tb.Fatal("the cluster does not come up")
+		}
+		time.Sleep(10 * time.Millisecond) // the node decides by a timer of its own
+	}
+	return s
+}
+
 // Addr is host:port and stays the same over Kill and Restart.
 func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
