@@ -92,7 +92,9 @@ func Unmetered(r *http.Request) bool {
 	if !ok {
 		return r.Body == nil || r.Body == http.NoBody
 	}
-	b.clear()
+	if !b.deadline.IsZero() {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
 	b.free = true
 	return true
 }
@@ -132,7 +134,9 @@ func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 }
 
 // body makes a request's body arrive at BodyRate. Only the time spent waiting
-// for the client counts, so a slow handler costs the client nothing.
+// for the client counts, so a slow handler costs the client nothing. A deadline
+// that is left when the body has ended does no harm: net/http lifts it before
+// it watches for the client's leaving (HTTP/1), or it dies with its stream.
 type body struct {
 	io.ReadCloser
 	control *http.ResponseController
@@ -167,27 +171,10 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
 	b.read += int64(n)
-	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, b.late()
-		}
-		b.clear()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, b.late()
 	}
 	return n, err
-}
-
-// Close lifts the deadline: a left one would end net/http's watch for the
-// client's leaving, and with it the request's context.
-func (b *body) Close() error {
-	b.clear()
-	return b.ReadCloser.Close()
-}
-
-func (b *body) clear() {
-	if !b.deadline.IsZero() && !b.slow {
-		_ = b.control.SetReadDeadline(time.Time{})
-		b.deadline = time.Time{}
-	}
 }
 
 func (b *body) late() error {
