@@ -60,6 +60,16 @@ func TestLedgerKeys(t *testing.T) {
 			t.Errorf("key %q never goes: %s", k, ttl)
 		}
 	}
+	l.client.now = func() time.Time { return time.Now().Add(time.Hour) } // all terms end
+	if _, err := l.Reserve(ctx, a, caps, quota.Amounts{Money: 5}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Do("ZCARD", "tenant:{"+id.String()+"}:budget:open"); got != ":1\r\n" {
+		t.Errorf("%q are open", got)
+	}
+	if got := len(s.Keys()); got != 4+1+1+3 {
+		t.Errorf("%d keys after the terms ended", got)
+	}
 	s.Kill()
 	if _, err := l.Reserve(ctx, a, caps, quota.Amounts{Money: 5}, time.Minute); fault.CodeOf(err) != fault.Unavailable {
 		t.Fatalf("without redis: %v", err)

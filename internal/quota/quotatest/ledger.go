@@ -159,6 +159,7 @@ func expiry(t *testing.T, l Ledgers) {
 	l.Advance(59 * time.Second)
 	refuses(t, l.B, a, c, 1, quota.RunScope)
 	l.Advance(time.Second)
+	want(t, "returned, as seen", show(t, l.B, a, c), "run 0/0 agent 0/0 user 0/0 tenant 0/0 ")
 	alive := reserve(t, l.B, a, c, 100)
 	want(t, "returned", show(t, l.A, a, c), "run 0/100 agent 0/100 user 0/100 tenant 0/100 ")
 	// Not crashed, only late: what was used is charged.

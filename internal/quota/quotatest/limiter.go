@@ -126,6 +126,7 @@ func Limiter(t *testing.T, open func(t *testing.T) Limiters) {
 		"minute":       minute,
 		"hour and day": longWindows,
 		"retry after":  retryAfter,
+		"longest wait": longestWait,
 		"all or none":  allOrNone,
 		"cost":         cost,
 		"parallel":     parallel,
@@ -200,6 +201,23 @@ func retryAfter(t *testing.T, l Limiters) {
 	l.Advance(d.RetryAfter)
 	want(t, "as told", take(t, l.B, k, p).Outcome, quota.Admitted)
 	want(t, "once", take(t, l.B, k, p).Outcome, quota.Refused)
+}
+
+// longestWait: of several limits reached, the one that takes longest is named.
+func longestWait(t *testing.T, l Limiters) {
+	k := Tenant(t)
+	u, read, login := User(t, k, uuid.New()), Plan(t, "small", "read"), Plan(t, "small", "login")
+	want(t, "first minute", Drain(t, l.A, k, read, 200), 90)
+	l.Advance(90 * time.Second)
+	want(t, "a user's login", Drain(t, l.A, u, login, 200), 5) // 12 s for the next
+	want(t, "the hour's rest", Drain(t, l.A, k, read, 200), 7) // 36 s for the next
+	d := take(t, l.B, u, login)
+	want(t, "policy", d.Policy.Name, "tenant-hour")
+	if d.RetryAfter <= 12*time.Second || d.RetryAfter > 36*time.Second {
+		t.Fatalf("retry after %v", d.RetryAfter)
+	}
+	l.Advance(d.RetryAfter)
+	want(t, "as told", take(t, l.A, u, login).Outcome, quota.Admitted)
 }
 
 func allOrNone(t *testing.T, l Limiters) {
@@ -355,6 +373,9 @@ func slotExpiry(t *testing.T, l Limiters) {
 	lost := take(t, l.A, k, p)
 	want(t, "the seventh", lost.Outcome, quota.Admitted)
 	l.Advance(3 * l.Term)
+	states, err := l.B.Usage(context.Background(), k, p)
+	want(t, "error", err, nil)
+	want(t, "free after a term", states[3].Remaining, 7)
 	want(t, "an expired one cannot be renewed", lost.Slot.Renew(), false)
 	lost.Slot.Release()
 	want(t, "all came back", Drain(t, l.B, k, p, 100), 7)
