@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
+	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -139,3 +141,5 @@ func inTemp(t testing.TB, name string) string { return filepath.Join(t.TempDir()
 func leafKey(c tls.Certificate) *ecdsa.PrivateKey { return c.PrivateKey.(*ecdsa.PrivateKey) }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
