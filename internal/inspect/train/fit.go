@@ -25,7 +25,7 @@ type options struct {
 	hard       int // rounds of mining
 }
 
-var defaults = options{epochs: 5, rate: 0.35, l2: 2e-4, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
+var defaults = options{epochs: 5, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}

@@ -56,12 +56,11 @@ const validateOnly = "neuralchemy"
 const noisy = "jailbreak_llms"
 
 func fires(units []prompt.Unit) bool {
+	n := 0
 	for _, u := range units {
-		if len(u.Rules) > 0 {
-			return true
-		}
+		n += len(u.Rules) + len(u.SeamRules)
 	}
-	return false
+	return n > 1
 }
 
 func extract(d *prompt.Detector, examples []corpus.Example) []sample {
@@ -185,7 +184,7 @@ func windows(r *rand.Rand, s *sample, weight float32) []window {
 			i = 0
 		}
 		w := cut(s, i, reach(s, i, prompt.MaxWindow), weight/3)
-		if len(w.rules) > 0 || s.Source != noisy && try > 6 {
+		if len(w.rules) > 1 || s.Source != noisy && (len(w.rules) > 0 || try > 6) {
 			out = append(out, w)
 		}
 	}
