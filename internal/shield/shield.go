@@ -21,7 +21,7 @@ type Config struct {
 	SiteFactor int           // what an IPv6 /48 may, in clients: 10
 	Connects   int           // new connections per Window and client: 600; a TLS handshake costs as much as thirty requests
 
-	FirstBlock time.Duration // the first automatic block: 10 min
+	FirstBlock time.Duration // the first automatic block: 10 min, or LastBlock when that is shorter
 	LastBlock  time.Duration // the ceiling it doubles up to: 1 h
 	// NeverBlock is limited like everybody, but neither scored, blocked nor
 	// refused by country: loopback, monitoring, and every trusted proxy, since
@@ -90,8 +90,8 @@ func New(c Config) (*Shield, error) {
 	c.Window = cmp.Or(c.Window, time.Minute)
 	c.SiteFactor = cmp.Or(c.SiteFactor, 10)
 	c.Connects = cmp.Or(c.Connects, 600)
-	c.FirstBlock = cmp.Or(c.FirstBlock, 10*time.Minute)
 	c.LastBlock = cmp.Or(c.LastBlock, time.Hour)
+	c.FirstBlock = cmp.Or(c.FirstBlock, min(10*time.Minute, c.LastBlock))
 	c.Clients = cmp.Or(c.Clients, 1<<20)
 	c.Suspects = cmp.Or(c.Suspects, 1<<15)
 	c.MaxBlocks = cmp.Or(c.MaxBlocks, 100_000)

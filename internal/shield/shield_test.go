@@ -324,6 +324,14 @@ func TestBlocksGrow(t *testing.T) {
 		}
 		s.clock.forward(want * time.Minute)
 	}
+	short := setup(t, Config{LastBlock: 5 * time.Minute})
+	for range 2 {
+		short.Report(ip("192.0.2.1"), RapidReset)
+		if b := short.Blocks(); len(b) != 1 || b[0].Until.Sub(short.clock.now()) != 5*time.Minute {
+			t.Fatalf("with a low ceiling: %+v", b)
+		}
+		short.clock.forward(5 * time.Minute)
+	}
 	s.clock.forward(25 * time.Hour)
 	s.Report(ip("192.0.2.1"), RapidReset)
 	if b := s.Blocks(); len(b) != 1 || b[0].Strikes != 1 {
