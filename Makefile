@@ -1,0 +1,46 @@
+# Two commands do everything: `make run` and `make test`.
+GO       ?= go
+BIN      := bin/openclaw
+VERSION  ?= 0.1.0-dev
+LDFLAGS  := -s -w -X github.com/Nissimmiracles/openclaw/internal/cli.version=$(VERSION)
+TESTTIME ?= 20m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/openclaw and bin/openclaw-verify
+	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openclaw
+	@cd verify && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/openclaw-verify ./cmd/openclaw-verify
+
+.PHONY: run
+run: build ## build and start everything on this machine
+	@exec $(BIN) dev
+
+.PHONY: deps
+deps: ## install what the tests need (PostgreSQL 15, Redis)
+	@scripts/install-deps.sh
+
+.PHONY: test
+test: deps ## install what tests need and run all of them
+	$(GO) test -timeout $(TESTTIME) $(TESTFLAGS) ./...
+	cd verify && $(GO) test -timeout $(TESTTIME) $(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## formatting, vet, staticcheck, import direction, generated files
+	@scripts/lint.sh
+
+.PHONY: ci
+ci: lint ## what CI runs: lint, then every test with the race detector
+	$(MAKE) test TESTFLAGS='-race -p 1'
+
+.PHONY: bench
+bench: deps ## every benchmark, once
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+.PHONY: config
+config: ## write .env.example from the configuration's own documentation
+	$(GO) run ./cmd/openclaw config --example > .env.example
