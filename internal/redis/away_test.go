@@ -59,9 +59,9 @@ func TestKilledUnderLoad(t *testing.T) {
 			events := make(edges, 100)
 			c := open(t, s, Config{OnEvent: func(e Event) { events <- e }, Deadline: 2 * time.Second})
 			l, p, k := NewLimiter(c, cfg), quotatest.Plan(t, "wide", "read"), quotatest.Tenant(t)
-			var phase atomic.Int32 // 0 up, 1 being killed, 2 away, 3 coming back, 4 up
-			var up, away, back, degraded, denied atomic.Int64
-			stop := make(chan struct{})
+			var phase atomic.Int32 // 0 up, 1 being killed, 2 gone, 3 coming back
+			var exact, away, degraded, denied atomic.Int64
+			stop, tick := make(chan struct{}), make(chan struct{}, 1)
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() {
@@ -85,28 +85,31 @@ func TestKilledUnderLoad(t *testing.T) {
 							}
 						case d.Degraded && d.Allowed():
 							degraded.Add(1)
-						case d.Allowed() && after <= 1:
-							up.Add(1)
-						case d.Allowed() && before >= 3:
-							back.Add(1)
-						case d.Allowed():
+						case d.Allowed() && before == 2 && after == 2:
 							away.Add(1)
+						case d.Allowed():
+							exact.Add(1)
 						}
 						d.Slot.Release()
+						select {
+						case tick <- struct{}{}:
+						default:
+						}
 					}
 				})
 			}
 			wait := func(what string, done func() bool) {
 				t.Helper()
-				deadline := time.Now().Add(30 * time.Second)
+				deadline := time.After(30 * time.Second)
 				for !done() {
-					if time.Now().After(deadline) || t.Failed() {
+					select {
+					case <-tick:
+					case <-deadline:
 						t.Fatalf("waited for %s in vain", what)
 					}
-					time.Sleep(time.Millisecond)
 				}
 			}
-			wait("the limit", func() bool { return up.Load() >= 1000 })
+			wait("the limit", func() bool { return exact.Load() >= 1000 })
 			events.none(t)
 			phase.Store(1)
 			s.Kill()
@@ -121,12 +124,12 @@ func TestKilledUnderLoad(t *testing.T) {
 			phase.Store(3)
 			s.Restart()
 			events.next(t, false)
-			wait("service", func() bool { return back.Load() >= 1000 }) // Redis came back empty
+			wait("service", func() bool { return exact.Load() >= 2000 }) // Redis came back empty
 			close(stop)
 			wg.Wait()
 			events.none(t)
-			if up.Load() != 1000 || back.Load() != 1000 || away.Load() != 0 {
-				t.Errorf("%d before, %d away, %d after; want 1000, 0, 1000", up.Load(), away.Load(), back.Load())
+			if exact.Load() != 2000 || away.Load() != 0 {
+				t.Errorf("%d before and after, %d in between; want 2000 and 0", exact.Load(), away.Load())
 			}
 			want := int64(0)
 			if cfg.OnFailure == Local {

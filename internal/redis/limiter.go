@@ -246,9 +246,10 @@ func (l *Limiter) fetch(ctx context.Context, k quota.Key, plan *quota.Plan, plan
 // failure is the configured answer while Redis is away.
 func (l *Limiter) failure(ctx context.Context, ask quota.Ask, p *planned, cause error) (quota.Decision, error) {
 	if l.cfg.OnFailure == Local {
+		whole := ask.Plan
 		ask.Plan, ask.At = p.share, time.Time{}
 		d, err := l.local.Take(ctx, ask)
-		d.Degraded = true
+		d.Degraded, d.Plan = true, whole
 		return d, err
 	}
 	err := fault.Wrap(cause, fault.Unavailable, "rate limits cannot be checked right now")

@@ -17,37 +17,42 @@ if not now then
   now = t[1] * 1000000 + t[2]
 end
 local cost, grant = tonumber(ARGV[1]), tonumber(ARGV[2])
-local levels = {}
+local call, unpack = redis.call, struct.unpack
+-- Flat arrays, three places per level: fewer tables, and Lua spends its time on
+-- those.
+local tat, step, deep, masks = {}, {}, {}, {}
 local a, k, n = 6, 1, 0
 local wait, level, index, depth = -1, 0, 0, 0
-while a <= #ARGV do
+local count = #ARGV
+while a <= count do
   local mask = tonumber(ARGV[a])
   a = a + 1
-  local l = {}
   n = n + 1
-  levels[n] = l
+  masks[n] = mask
+  local base = 3 * n - 3
   if mask % 8 > 0 then
-    l.key = KEYS[k]
+    local raw = call('GET', KEYS[k])
     k = k + 1
-    local raw = redis.call('GET', l.key)
     if raw then
-      l[0], l[1], l[2] = struct.unpack('<ddd', raw)
+      tat[base + 1], tat[base + 2], tat[base + 3] = unpack('<ddd', raw)
     else
-      l[0], l[1], l[2] = 0, 0, 0
+      tat[base + 1], tat[base + 2], tat[base + 3] = 0, 0, 0
     end
-    l.interval, l.span = {}, {}
     local bit = 1
-    for i = 0, 2 do
+    for i = 1, 3 do
       if mask % (2 * bit) >= bit then
         local interval, span = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
         a = a + 2
-        l.interval[i], l.span[i] = interval, span
-        local d = l[i] - now
-        if d < 0 then d = 0 end
+        step[base + i], deep[base + i] = interval, span
+        local d = tat[base + i] - now
+        if d < 0 then
+          d = 0
+          tat[base + i] = now
+        end
         local left = math.floor((span - d) / interval)
         if left < cost then
           local w = d + cost * interval - span
-          if w > wait then wait, level, index, depth = w, n - 1, i, d end
+          if w > wait then wait, level, index, depth = w, n - 1, i - 1, d end
         elseif left < grant then
           grant = left
         end
@@ -56,13 +61,12 @@ while a <= #ARGV do
     end
   end
   if mask >= 8 then
-    l.slots = KEYS[k]
+    local key, cap = KEYS[k], tonumber(ARGV[a])
     k = k + 1
-    local cap = tonumber(ARGV[a])
     a = a + 1
-    if redis.call('ZCARD', l.slots) >= cap then
-      redis.call('ZREMRANGEBYSCORE', l.slots, '-inf', now)
-      if redis.call('ZCARD', l.slots) >= cap and wait < 1000000 then
+    if call('ZCARD', key) >= cap then
+      call('ZREMRANGEBYSCORE', key, '-inf', now)
+      if call('ZCARD', key) >= cap and wait < 1000000 then
         wait, level, index, depth = 1000000, n - 1, 3, 0
       end
     end
@@ -72,28 +76,29 @@ if wait >= 0 then
   return {0, level, index, depth, wait}
 end
 local tightest = math.huge
-index = 3
-for i = 1, n do
-  local l = levels[i]
-  if l.key then
+index, k = 3, 1
+for l = 1, n do
+  local mask, base = masks[l], 3 * l - 3
+  if mask % 8 > 0 then
     local far = 0
-    for w = 0, 2 do
-      local interval = l.interval[w]
+    for i = 1, 3 do
+      local interval = step[base + i]
+      local d = tat[base + i] - now
       if interval then
-        if l[w] < now then l[w] = now end
-        l[w] = l[w] + grant * interval
-        local d = l[w] - now
-        local left = math.floor((l.span[w] - d) / interval)
-        if left < tightest then tightest, level, index, depth = left, i - 1, w, d end
+        d = d + grant * interval
+        tat[base + i] = now + d
+        local left = math.floor((deep[base + i] - d) / interval)
+        if left < tightest then tightest, level, index, depth = left, l - 1, i - 1, d end
       end
-      local d = l[w] - now
       if d > far then far = d end
     end
-    redis.call('SET', l.key, struct.pack('<ddd', l[0], l[1], l[2]), 'PX', math.ceil(far / 1000) + 1000)
+    call('SET', KEYS[k], struct.pack('<ddd', tat[base + 1], tat[base + 2], tat[base + 3]), 'PX', math.ceil(far / 1000) + 1000)
+    k = k + 1
   end
-  if l.slots then
-    redis.call('ZADD', l.slots, now + ARGV[4], ARGV[3])
-    redis.call('PEXPIRE', l.slots, math.ceil(ARGV[4] / 1000) + 1000)
+  if mask >= 8 then
+    call('ZADD', KEYS[k], now + ARGV[4], ARGV[3])
+    call('PEXPIRE', KEYS[k], math.ceil(ARGV[4] / 1000) + 1000)
+    k = k + 1
   end
 end
 return {grant, level, index, depth, 0}
