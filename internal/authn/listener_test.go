@@ -385,27 +385,34 @@ func BenchmarkHandshake(b *testing.B) {
 			if c.resume {
 				conf.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 			}
-			server := s.listener.TLSConfig()
-			dial := func() bool {
-				near, far := net.Pipe()
-				done := make(chan error, 1)
-				go func() {
-					defer far.Close()
-					conn := tls.Server(far, server)
-					err := conn.Handshake()
-					if err == nil {
-						_, err = conn.Write([]byte("x")) // carries the ticket along
+			// A real socket: over net.Pipe both ends may write at once and stand still.
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			ln := tls.NewListener(inner, s.listener.TLSConfig())
+			b.Cleanup(func() { _ = ln.Close() })
+			go func() {
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
 					}
-					done <- err
-				}()
-				conn := tls.Client(near, conf)
+					_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+					_, _ = conn.Write([]byte("x")) // carries the ticket along
+					_ = conn.Close()
+				}
+			}()
+			dial := func() bool {
+				conn, err := tls.Dial("tcp", ln.Addr().String(), conf)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 				if _, err := conn.Read(make([]byte, 1)); err != nil {
 					b.Fatal(err)
 				}
-				if err := <-done; err != nil {
-					b.Fatal(err)
-				}
-				_ = near.Close()
 				return conn.ConnectionState().DidResume
 			}
 			dial()
