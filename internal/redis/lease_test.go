@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +35,12 @@ func TestLease(t *testing.T) {
 	wg.Wait()
 	if got := total.Load(); got != 1000 { // the terms are long: both used all they had
 		t.Errorf("%d admitted", got)
+	}
+	// 4,000 asks: 1,000 admitted in leases of up to 50, and a refusal or two a second.
+	_, rest, _ := strings.Cut(s.Do("INFO", "commandstats"), "cmdstat_evalsha:calls=")
+	calls, _, _ := strings.Cut(rest, ",")
+	if n, err := strconv.Atoi(calls); err != nil || n < 20 || n > 400 {
+		t.Errorf("%q calls of Redis", calls)
 	}
 }
 
