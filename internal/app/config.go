@@ -90,23 +90,23 @@ type Config struct {
 	AlertURL    Secret `env:"ALERT_WEBHOOK_URL" doc:"not used by this release"`
 	LogLevel    string `env:"LOG_LEVEL" envDefault:"info" one:"debug,info,warn,error" doc:"debug logs every request, never its content"`
 
-	TLSCertFile   string         `env:"TLS_CERT_FILE" example:"/etc/openclaw/tls.pem" doc:"certificate chain, PEM, read again when it changes; in dev a local CA makes one"`
-	TLSKeyFile    string         `env:"TLS_KEY_FILE" example:"/etc/openclaw/tls.key" doc:"its key, PEM"`
-	ACMEDomains   []string       `env:"ACME_DOMAINS" example:"openclaw.example.com" doc:"get certificates by ACME instead of files"`
-	ACMEEmail     string         `env:"ACME_EMAIL" example:"ops@example.com" doc:"account of ACME_DOMAINS"`
-	ClientCAFile  string         `env:"CLIENT_CA_FILE" example:"/etc/openclaw/clients.pem" doc:"who signs client certificates (mTLS)"`
-	ClientCRLFile string         `env:"CLIENT_CRL_FILE" example:"/etc/openclaw/clients.crl" doc:"revoked client certificates"`
-	ClientCerts   string         `env:"CLIENT_CERTS" envDefault:"off" one:"off,optional,required" doc:"what the listener asks of clients"`
-	TrustDomain   string         `env:"TRUST_DOMAIN" envDefault:"openclaw.local" example:"example.com" doc:"of spiffe:// names in client certificates"`
-	Proxies       []netip.Prefix `env:"TRUSTED_PROXIES" example:"10.0.0.0/8" doc:"peers whose X-Forwarded-For or Forwarded is believed"`
-	ProxyHeader   string         `env:"TRUSTED_PROXY_HEADER" one:",X-Forwarded-For,Forwarded" doc:"the header your proxies write; empty: both, which must agree"`
-	ProxyProtocol bool           `env:"PROXY_PROTOCOL" envDefault:"false" example:"false" doc:"expect PROXY protocol v2 from TRUSTED_PROXIES, refuse everybody else"`
-	AdminAllow    []netip.Prefix `env:"ADMIN_IP_ALLOWLIST" example:"10.1.2.0/24" doc:"where platform operators may come from without a client certificate"`
-	Origins       []string       `env:"ALLOWED_ORIGINS" example:"https://app.example.com" doc:"browser origins that may read answers"`
-	GeoDatabase   string         `env:"GEO_DATABASE" example:"/var/lib/geo/country.mmdb" doc:"countries of addresses, MMDB, read again when it changes"`
-	GeoBlock      []string       `env:"GEO_BLOCK" example:"KP,IR" doc:"countries that are refused"`
-	GeoAllow      []string       `env:"GEO_ALLOW" example:"DE,FR" doc:"the only countries that are not refused"`
-	MaxConns      int            `env:"MAX_CONNECTIONS" envDefault:"10000" example:"10000" doc:"open at once, over all addresses"`
+	TLSCertFile   string   `env:"TLS_CERT_FILE" example:"/etc/openclaw/tls.pem" doc:"certificate chain, PEM, read again when it changes; in dev a local CA makes one"`
+	TLSKeyFile    string   `env:"TLS_KEY_FILE" example:"/etc/openclaw/tls.key" doc:"its key, PEM"`
+	ACMEDomains   []string `env:"ACME_DOMAINS" example:"openclaw.example.com" doc:"get certificates by ACME instead of files"`
+	ACMEEmail     string   `env:"ACME_EMAIL" example:"ops@example.com" doc:"account of ACME_DOMAINS"`
+	ClientCAFile  string   `env:"CLIENT_CA_FILE" example:"/etc/openclaw/clients.pem" doc:"who signs client certificates (mTLS)"`
+	ClientCRLFile string   `env:"CLIENT_CRL_FILE" example:"/etc/openclaw/clients.crl" doc:"revoked client certificates"`
+	ClientCerts   string   `env:"CLIENT_CERTS" envDefault:"off" one:"off,optional,required" doc:"what the listener asks of clients"`
+	TrustDomain   string   `env:"TRUST_DOMAIN" envDefault:"openclaw.local" example:"example.com" doc:"of spiffe:// names in client certificates"`
+	Proxies       Networks `env:"TRUSTED_PROXIES" example:"10.0.0.0/8" doc:"peers whose X-Forwarded-For or Forwarded is believed"`
+	ProxyHeader   string   `env:"TRUSTED_PROXY_HEADER" one:",X-Forwarded-For,Forwarded" doc:"the header your proxies write; empty: both, which must agree"`
+	ProxyProtocol bool     `env:"PROXY_PROTOCOL" envDefault:"false" example:"false" doc:"expect PROXY protocol v2 from TRUSTED_PROXIES, refuse everybody else"`
+	AdminAllow    Networks `env:"ADMIN_IP_ALLOWLIST" example:"10.1.2.0/24" doc:"where platform operators may come from without a client certificate"`
+	Origins       []string `env:"ALLOWED_ORIGINS" example:"https://app.example.com" doc:"browser origins that may read answers"`
+	GeoDatabase   string   `env:"GEO_DATABASE" example:"/var/lib/geo/country.mmdb" doc:"countries of addresses, MMDB, read again when it changes"`
+	GeoBlock      []string `env:"GEO_BLOCK" example:"KP,IR" doc:"countries that are refused"`
+	GeoAllow      []string `env:"GEO_ALLOW" example:"DE,FR" doc:"the only countries that are not refused"`
+	MaxConns      int      `env:"MAX_CONNECTIONS" envDefault:"10000" example:"10000" doc:"open at once, over all addresses"`
 
 	PolicyFile   string `env:"POLICY_FILE" example:"/etc/openclaw/policy.cedar" doc:"replaces the embedded Cedar policy; tried on samples before use"`
 	RolesFile    string `env:"ROLES_FILE" example:"/etc/openclaw/roles.csv" doc:"the table a POLICY_FILE must agree with"`
@@ -120,7 +120,7 @@ type Config struct {
 func Load(environ map[string]string) (Config, error) {
 	var c Config
 	err := env.ParseWithOptions(&c, env.Options{Environment: environ, FuncMap: map[reflect.Type]env.ParserFunc{
-		reflect.TypeFor[netip.Prefix](): func(s string) (any, error) { return parsePrefix(s) },
+		reflect.TypeFor[Networks](): func(s string) (any, error) { return parseNetworks(s) },
 	}})
 	var errs []error
 	var agg env.AggregateError
@@ -139,16 +139,24 @@ func Load(environ map[string]string) (Config, error) {
 	return c, errors.Join(errs...)
 }
 
-func parsePrefix(s string) (netip.Prefix, error) {
-	s = strings.TrimSpace(s)
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().Prefix(a.Unmap().BitLen())
+// Networks are addresses and CIDR networks, comma separated in the environment.
+type Networks []netip.Prefix
+
+func parseNetworks(text string) (Networks, error) {
+	var out Networks
+	for _, s := range strings.Split(text, ",") {
+		s = strings.TrimSpace(s)
+		if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not an address or network", s)
+		}
+		out = append(out, p.Masked())
 	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return p, errors.New("not an address or CIDR network")
-	}
-	return p.Masked(), nil
+	return out, nil
 }
 
 // explain says of a value that does not parse: which variable, what is wrong,
