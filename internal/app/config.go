@@ -375,7 +375,7 @@ func Environ() (map[string]string, error) {
 		}
 	}
 	for _, kv := range os.Environ() {
-		if k, v, _ := strings.Cut(kv, "="); v != "" || out[k] != "" {
+		if k, v, _ := strings.Cut(kv, "="); v != "" { // an empty variable is an unset one
 			out[k] = v
 		}
 	}
