@@ -33,7 +33,7 @@ func drip(c net.Conn, text string) {
 
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
-	h := open(t, build{listen: Config{Header: 100 * time.Millisecond}})
+	h := open(t, build{listen: Config{Header: 700 * time.Millisecond}})
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -172,7 +172,7 @@ func TestSlowBody(t *testing.T) {
 // one that has read everything must not lose its context to a left deadline.
 func TestSlowHandlerIsNotTheClientsFault(t *testing.T) {
 	t.Parallel()
-	const grace = 50 * time.Millisecond
+	const grace = 150 * time.Millisecond
 	h := open(t, build{listen: Config{BodyGrace: grace}, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		half := make([]byte, 100)
 		if _, err := io.ReadFull(r.Body, half); err != nil {
@@ -204,7 +204,7 @@ func TestSlowHandlerIsNotTheClientsFault(t *testing.T) {
 // says so.
 func TestUnmetered(t *testing.T) {
 	t.Parallel()
-	const grace = 30 * time.Millisecond
+	const grace = 100 * time.Millisecond
 	h := open(t, build{listen: Config{BodyGrace: grace}, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !Unmetered(r) {
 			t.Error("the body cannot be freed")
