@@ -16,8 +16,11 @@
 //   - minute: floor(burst x limit),
 //   - hour and day: limit.
 //
-// So a full standard tenant (60 a minute, burst 1.5) gets 90 at once and then
-// one a second, and never more than 2,000 + 2,000/h in any hour. A cap on
+// So a standard tenant (60 a minute, burst 1.5) that was idle gets 90 at once
+// and then one a second. The sustained rate is the limit, exactly; the first
+// window after idleness can hold up to capacity + limit, because the bucket
+// refills while it is drawn from (an hour: at most 4,000 where the limit is
+// 2,000, and of these the minute lets through at most 90 + 60 a minute). A cap on
 // concurrent requests is a count of Slots; a Slot that is neither released nor
 // renewed comes back by itself.
 //
