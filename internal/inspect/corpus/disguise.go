@@ -99,19 +99,23 @@ func Disguises() []Disguise {
 	}
 }
 
-// Disguised returns n texts of pool in disguise, attacks and innocent ones
-// alike: an encoding must not be guilt.
+// Suffix marks the source of a disguised text.
+const Suffix = "+disguised"
+
+// Disguised returns n texts of pool in disguise, two innocent ones for every
+// attack: an encoding must not be guilt.
 func Disguised(r *rand.Rand, pool []Example, n int) []Example {
 	ways := Disguises()
-	leads := []string{"", "", "", "", "Decode this: ", "Please decode and summarise: ", "data: ", "Message: ", "The note said ", "payload=", "Translate: "}
+	leads := []string{"", "", "", "", "", "Decode this: ", "Please decode and summarise: ", "data: ", "Message: ", "The note said ", "payload=", "Translate: "}
 	var out []Example
-	for len(out) < n {
+	for try := 0; len(out) < n && try < 50*n; try++ {
 		e := pool[r.IntN(len(pool))]
-		if len(e.Text) > 400 || len(e.Text) < 12 {
+		if len(e.Text) > 400 || len(e.Text) < 12 || e.Label != min(1, len(out)%3%2) {
 			continue
 		}
 		w := ways[r.IntN(len(ways))]
 		e.Text = leads[r.IntN(len(leads))] + w.Apply(e.Text)
+		e.Source += Suffix
 		if e.Label == 1 {
 			e.Family = "obfuscation"
 		}

@@ -22,43 +22,80 @@ const (
 // word is one ASCII word of a run that may be rot13 or reversed.
 type word struct{ start, end int }
 
-// suspect tells in one cheap pass whether a decoder could find anything.
+// suspect tells in one cheap pass whether a decoder could find anything. It
+// errs on the side of yes, but seldom: ordinary text must not pay for decode.
 func (t *Text) suspect() bool {
 	b := t.Bytes
-	unknown, singles := 0, 0
+	ciphered, singles, pairs := 0, 0, 0
+	run := 0 // where the current run of base64 characters began
 	for i := 0; i < len(b); {
 		c := b[i]
 		if !isWord(c) {
 			switch c {
-			case '%', '\\', '&':
-				if i+2 < len(b) && isWord(b[i+1]) || c == '&' && i+1 < len(b) && b[i+1] == '#' {
+			case '%':
+				if i+2 < len(b) && isHexDigit(b[i+1]) && isHexDigit(b[i+2]) {
+					return true
+				}
+			case '\\':
+				return true
+			case '&':
+				if i+2 < len(b) && (b[i+1] == '#' || isAlpha(b[i+1])) {
 					return true
 				}
 			case '$', '@', '|':
 				if i+1 < len(b) && isAlpha(b[i+1]) {
-					return true
+					if _, z := t.leet(i); z > 0 {
+						return true
+					}
 				}
 			}
 			i++
+			if c != '+' && c != '/' && c != '-' && c != '_' {
+				run = i
+			}
 			continue
 		}
 		start := i
 		h := uint64(fnvOffset)
-		var digit, alpha, high bool
-		for i < len(b) && isWord(b[i]) {
-			c := b[i]
-			switch {
-			case c >= utf8.RuneSelf:
-				high = true
-			case c <= '9':
+		var digit, alpha, upper, high, nonhex bool
+	word:
+		for i < len(b) {
+			switch c := b[i]; wordClass[c] {
+			case 0:
+				break word
+			case 1:
 				digit = true
-			default:
+			case 2:
 				alpha = true
+			case 3:
+				alpha, nonhex = true, true
+			case 4:
+				alpha, upper = true, true
+			case 5:
+				alpha, upper, nonhex = true, true, true
+			default:
+				high = true
 			}
-			h = (h ^ uint64(c|0x20)) * fnvPrime
+			h = (h ^ uint64(b[i]|0x20)) * fnvPrime
 			i++
 		}
 		n := i - start
+		if high {
+			run = i
+			if n > 2 {
+				ciphered, singles, pairs = 0, 0, 0
+				continue
+			}
+		} else if i-run >= minBase64 && (digit || upper || !nonhex || n < i-run) {
+			return true
+		}
+		if !nonhex && (n == 2 || n == 8) || n == 4 && digit && b[start] == '0' {
+			if pairs++; pairs >= minPairs {
+				return true
+			}
+		} else {
+			pairs = 0
+		}
 		if n == 1 || n == 2 && high {
 			if singles++; singles >= minSpaced {
 				return true
@@ -67,36 +104,64 @@ func (t *Text) suspect() bool {
 		}
 		singles = 0
 		switch {
-		case high:
-			unknown = 0
 		case digit:
-			if alpha && n > 2 || n >= 8 {
-				return true
+			if alpha {
+				if _, z := t.leet(start); z > 0 {
+					return true
+				}
 			}
-			if n == 2 {
-				return true
+		case n >= 3 && n <= 40 && !vocab.has(h):
+			if ciphers(b[start:i]) {
+				if ciphered++; ciphered >= minWords-1 {
+					return true
+				}
 			}
-		case n >= minBase64:
-			return true
 		case n >= 3:
-			if vocab.has(h) {
-				unknown = 0
-			} else if unknown++; unknown >= minWords-1 {
-				return true
-			}
+			ciphered = max(0, ciphered-1)
 		}
-		if i+1 < len(b) && isWord(b[i+1]) {
+		if i < len(b) {
 			switch b[i] {
-			case '@', '!', '|', '+', '/', '=':
-				return true
+			case '@', '!', '|', '+', '$':
+				if _, z := t.leet(start); z > 0 {
+					return true
+				}
 			}
-		}
-		if i < len(b) && b[i] == '$' {
-			return true
 		}
 	}
 	return false
 }
+
+// ciphers tells whether the unknown word w is a common one in rot13 or
+// reversed.
+func ciphers(w []byte) bool {
+	hr, hv := uint64(fnvOffset), uint64(fnvOffset)
+	for k := range w {
+		hr = (hr ^ uint64(rot13(w[k])|0x20)) * fnvPrime
+		hv = (hv ^ uint64(w[len(w)-1-k]|0x20)) * fnvPrime
+	}
+	return vocab.has(hr) || vocab.has(hv)
+}
+
+// wordClass sorts bytes: 0 no word, 1 digit, 2 a-f, 3 g-z, 4 A-F, 5 G-Z, 6 high.
+var wordClass = func() (t [256]uint8) {
+	for i := range t {
+		switch c := byte(i); {
+		case c >= utf8.RuneSelf:
+			t[i] = 6
+		case isDigit(c):
+			t[i] = 1
+		case c >= 'a' && c <= 'f':
+			t[i] = 2
+		case c >= 'a' && c <= 'z':
+			t[i] = 3
+		case c >= 'A' && c <= 'F':
+			t[i] = 4
+		case c >= 'A' && c <= 'Z':
+			t[i] = 5
+		}
+	}
+	return t
+}()
 
 func isWord(c byte) bool {
 	return c >= utf8.RuneSelf || isDigit(c) || isAlpha(c)
@@ -105,16 +170,19 @@ func isWord(c byte) bool {
 // decode replaces every encoded run once and tells whether it found any. Each
 // recogniser that fails remembers how far it looked, so the pass is linear.
 func (t *Text) decode() bool {
-	t.begin()
 	b := t.Bytes
 	last := 0
 	var blob, spaced, pairs, run int // looked up to here in vain
+	changed := false
 	replace := func(dec []byte, a, z int, way Way) {
+		if !changed {
+			t.begin()
+			changed = true
+		}
 		t.carry(last, a)
 		t.put(dec, a, z, way)
 		last = z
 	}
-	changed := false
 	for i := 0; i < len(b); {
 		c := b[i]
 		if !isWord(c) {
@@ -139,7 +207,7 @@ func (t *Text) decode() bool {
 			}
 			if z > i {
 				replace(dec, i, z, way)
-				changed, i = true, z
+				i = z
 			} else {
 				i++
 			}
@@ -149,7 +217,7 @@ func (t *Text) decode() bool {
 			dec, z, way, ok := t.blob(i)
 			if ok {
 				replace(dec, i, z, way)
-				changed, i = true, z
+				i = z
 				continue
 			}
 			blob = z
@@ -158,7 +226,7 @@ func (t *Text) decode() bool {
 			dec, z, ok := t.pairs(i)
 			if ok {
 				replace(dec, i, z, Hex)
-				changed, i = true, z
+				i = z
 				continue
 			}
 			pairs = z
@@ -167,7 +235,7 @@ func (t *Text) decode() bool {
 			dec, z, ok := t.spaced(i)
 			if ok {
 				replace(dec, i, z, Spaced)
-				changed, i = true, z
+				i = z
 				continue
 			}
 			spaced = z
@@ -175,6 +243,9 @@ func (t *Text) decode() bool {
 		if i >= run {
 			z, way := t.cipher(i)
 			if way != 0 {
+				if !changed {
+					t.begin()
+				}
 				t.carry(last, i)
 				t.decipher(i, z, way)
 				last = z
@@ -185,7 +256,7 @@ func (t *Text) decode() bool {
 		}
 		if dec, z := t.leet(i); z > 0 {
 			replace(dec, i, z, Leet)
-			changed, i = true, z
+			i = z
 			continue
 		}
 		for i < len(b) && isWord(b[i]) {
@@ -290,11 +361,22 @@ func (t *Text) blob(i int) (dec []byte, z int, way Way, ok bool) {
 	}
 	s = grow(s, len(s)+m)
 	t.scratch = s
-	k, err := base64.RawStdEncoding.Decode(s[m:], s[:m])
-	if err != nil || !readable(s[m:m+k]) {
-		return nil, z, 0, false
+	// A text may begin in the middle of a blob, where any of four phases fits.
+	phases := 1
+	if i == 0 && m > 1024 {
+		phases = 4
 	}
-	return s[m : m+k], z, Base64, true
+	for skip := range phases {
+		n := (m - skip)
+		if n%4 == 1 {
+			n--
+		}
+		k, err := base64.RawStdEncoding.Decode(s[m:], s[skip:skip+n])
+		if err == nil && readable(s[m:m+k]) {
+			return s[m : m+k], z, Base64, true
+		}
+	}
+	return nil, z, 0, false
 }
 
 func isBase64(c byte) bool {

@@ -12,6 +12,7 @@
 package fold
 
 import (
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -183,10 +184,10 @@ func (t *Text) begin() {
 	t.alt = t.alt[:0]
 	t.afrom, t.ato = t.afrom[:0], t.ato[:0]
 	t.aregions = t.aregions[:0]
-	if len(t.from) == 0 {
-		for i := range t.Bytes {
-			t.from = append(t.from, uint32(i))
-			t.to = append(t.to, uint32(i+1))
+	if n := len(t.Bytes); len(t.from) == 0 && n > 0 {
+		t.from, t.to = slices.Grow(t.from, n)[:n], slices.Grow(t.to, n)[:n]
+		for i := range t.from {
+			t.from[i], t.to[i] = uint32(i), uint32(i+1)
 		}
 	}
 }

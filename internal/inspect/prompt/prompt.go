@@ -9,6 +9,7 @@ package prompt
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
@@ -85,31 +86,90 @@ func (d *Detector) release(s *scan) {
 	}
 }
 
+// Long texts are read in pieces, so that memory stays bounded and buffers stay
+// in the cache. Pieces overlap by more than the longest window of ordinary
+// words, and start at a line or sentence if the overlap has one.
+const (
+	pieceSize    = 24 << 10
+	pieceOverlap = 4 << 10
+)
+
+// next returns where the piece after the one that began at start begins, in
+// text[start:], or 0 if that was the last.
+func next(text string, start int) int {
+	end := start + pieceSize
+	if end >= len(text) {
+		return 0
+	}
+	from := end - pieceOverlap
+	for _, mark := range [...]string{"\n", ". ", " "} {
+		if i := strings.Index(text[from:end-pieceOverlap/2], mark); i >= 0 {
+			return from + i + len(mark)
+		}
+	}
+	for from < end && text[from]&0xC0 == 0x80 { // not inside a rune
+		from++
+	}
+	return from
+}
+
+// score finds the piece with the best window.
+func (d *Detector) score(s *scan, f *fold.Text, text string) (top window, at int) {
+	f.Fold(piece(text, 0))
+	s.read(f)
+	top = s.best(d.weights)
+	for start := next(text, 0); start > 0; start = next(text, start) {
+		f.Fold(piece(text, start))
+		s.read(f)
+		if w := s.best(d.weights); w.score > top.score {
+			top, at = w, start
+		}
+	}
+	return top, at
+}
+
+func piece(text string, start int) string {
+	end := start + pieceSize
+	if end >= len(text) {
+		return text[start:]
+	}
+	for end > start && text[end]&0xC0 == 0x80 {
+		end--
+	}
+	return text[start:end]
+}
+
 // Score returns the raw score of a text before calibration; the trainer
 // calibrates with it.
 func (d *Detector) Score(text string) float64 {
-	f := fold.Get(text)
+	f := fold.Get("")
 	s := d.scans.Get().(*scan)
-	s.read(f)
-	z := s.best(d.weights).score
+	top, _ := d.score(s, f, text)
 	d.release(s)
 	f.Release()
-	return float64(z)
+	return float64(top.score)
 }
 
 // Inspect implements inspect.Detector. A text below the flag line costs no
 // allocation.
 func (d *Detector) Inspect(text string, trust inspect.Trust) inspect.Verdict {
-	f := fold.Get(text)
+	f := fold.Get("")
 	s := d.scans.Get().(*scan)
-	s.read(f)
-	top := s.best(d.weights)
+	top, at := d.score(s, f, text)
 	v := inspect.Verdict{Kind: inspect.Prompt, Confidence: d.weights.confidence(top.score, trust)}
 	if v.Confidence > blockAbove {
 		v.Decision = inspect.Block
 	}
-	if v.Confidence > explainAbove {
+	if v.Confidence > explainAbove && len(s.units) > 0 {
+		if len(text) > pieceSize {
+			f.Fold(piece(text, at))
+			s.read(f)
+		}
 		d.explain(&v, s, f, top)
+		for i := range v.Findings {
+			v.Findings[i].Start += at
+			v.Findings[i].End += at
+		}
 	}
 	d.release(s)
 	f.Release()

@@ -235,7 +235,8 @@ func (s *scan) tokenize(b []byte) {
 		if m := len(segs); m > 0 && len(toks)-segStart < shortSegment {
 			segs[m-1].last = uint32(len(toks))
 		} else {
-			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), 0})
+			// The end of a text is the end of a line: what follows must not count.
+			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), '\n'})
 		}
 	}
 	s.segs = segs

@@ -3,7 +3,9 @@ package main
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 
+	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
 )
 
@@ -175,6 +177,9 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 
 func weightKey(s *sample) string {
 	k := s.Source
+	if strings.HasSuffix(k, corpus.Suffix) {
+		k = corpus.Suffix
+	}
 	if k == "generated" {
 		k += s.Channel + s.Lang + s.Family
 	}

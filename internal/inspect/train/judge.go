@@ -5,8 +5,10 @@ import (
 	"io"
 	"math"
 	"sort"
+	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
 )
 
@@ -44,7 +46,7 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) []judged {
 	sort.Strings(names)
 	var out []judged
 	for _, g := range names {
-		m := fit(samples, func(s *sample) bool { return s.Source != validateOnly && group(s.Source) != g }, o, len(d.Rules()))
+		m := fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly && group(s.Source) != g }, o, len(d.Rules()))
 		for i := range samples {
 			if s := &samples[i]; group(s.Source) == g {
 				z, _, _ := m.best(s)
@@ -127,6 +129,9 @@ func report(w io.Writer, js []judged) {
 	for i := range js {
 		j := &js[i]
 		k := j.Source
+		if strings.HasSuffix(k, corpus.Suffix) {
+			k = "(disguised)"
+		}
 		if rows[k] == nil {
 			rows[k] = &row{}
 		}
@@ -152,12 +157,16 @@ func report(w io.Writer, js []judged) {
 	at1 := map[string][2]int{}
 	for i := range js {
 		if js[i].Label == 1 {
-			v := at1[js[i].Source]
+			k := js[i].Source
+			if strings.HasSuffix(k, corpus.Suffix) {
+				k = "(disguised)"
+			}
+			v := at1[k]
 			v[1]++
 			if js[i].p > line {
 				v[0]++
 			}
-			at1[js[i].Source] = v
+			at1[k] = v
 		}
 	}
 	var names []string

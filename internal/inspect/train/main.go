@@ -4,6 +4,7 @@
 //	go run ./internal/inspect/train weights   writes internal/inspect/prompt/data/weights.bin
 //	go run ./internal/inspect/train eval      writes docs/DETECTION.md and the baseline
 //	go run ./internal/inspect/train check     fails if a figure fell below the baseline
+//	go run ./internal/inspect/train all       weights and eval from one set of folds
 //
 // Without the development corpora it says so and stops with status 3.
 package main
@@ -56,7 +57,13 @@ func run(verb, dir string, seed uint64, scale float64) error {
 	fmt.Fprintf(os.Stderr, "%d texts read in %v\n", len(samples), time.Since(start).Round(time.Millisecond))
 	switch verb {
 	case "weights":
-		return train(d, samples, seed, start)
+		return train(d, samples, seed, start, false)
+	case "all":
+		return train(d, samples, seed, start, true)
+	case "eval":
+		return write(crossValidate(samples, d, seed))
+	case "check":
+		return check(crossValidate(samples, d, seed))
 	case "folds":
 		folds := crossValidate(samples, d, seed)
 		report(os.Stdout, folds)
@@ -77,7 +84,8 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 	}
 	made := g.Generate(seed, scale)
 	r := rand.New(rand.NewPCG(seed, 2))
-	hidden := corpus.Disguised(r, made, len(made)/8)
+	hidden := corpus.Disguised(r, made, len(made)/7)
+	hidden = append(hidden, corpus.Disguised(r, examples, len(made)/7)...)
 	made = append(made, hidden...)
 	sum := sha256.New()
 	for _, e := range made {
@@ -89,18 +97,21 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 	return samples, nil
 }
 
-func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time) error {
+func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time, docs bool) error {
 	o := defaults
 	o.seed = seed
 	folds := crossValidate(samples, d, seed)
 	report(os.Stdout, folds)
 	a, b := calibrate(folds)
-	m := fit(samples, func(s *sample) bool { return s.Source != validateOnly }, o, len(d.Rules()))
+	m := fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly }, o, len(d.Rules()))
 	w := m.quantise(a, b).Marshal()
 	if err := os.WriteFile(weightsPath, w, 0o644); err != nil {
 		return err
 	}
 	fmt.Printf("weights %d bytes, digest %x, calibration %v %v, in %v\n", len(w), sha256.Sum256(w), a, b, time.Since(start).Round(time.Second))
+	if docs {
+		return write(folds)
+	}
 	return nil
 }
 

@@ -31,6 +31,7 @@ type window struct {
 // group names the sources that must be held out together: they share texts or
 // an author.
 func group(source string) string {
+	source = strings.TrimSuffix(source, corpus.Suffix)
 	switch {
 	case strings.HasPrefix(source, "gpteacher"):
 		return "gpteacher"
@@ -71,7 +72,7 @@ func extract(d *prompt.Detector, examples []corpus.Example) []sample {
 			continue
 		}
 		s := sample{Example: e, units: u, last: len(u)}
-		if e.Source == noisy && !fires(u) {
+		if strings.HasPrefix(e.Source, noisy) && !fires(u) {
 			s.mute = true
 		}
 		out = append(out, s)
