@@ -39,6 +39,9 @@ type Conn struct {
 	stalled atomic.Int64 // Unix nanoseconds at which the write deadline was set
 	timed   atomic.Bool  // the server set a write deadline of its own
 	resets  atomic.Int64 // Unix nanoseconds, as a limiter's tat
+
+	cancelled atomic.Int64 // streams, not yet counted
+	settling  atomic.Bool
 }
 
 func newConn(l *Listener, tcp net.Conn, addr netip.Addr) *Conn {
@@ -131,19 +134,48 @@ func (c *Conn) kill() {
 	_ = c.Close()
 }
 
-// reset counts a cancelled stream and closes the connection that has cancelled
-// too many.
-func (c *Conn) reset(now time.Time) {
-	l := c.listener
-	l.counters.resets.Add(1)
+// settleAfter is how long cancelled streams wait to be counted. A client that
+// leaves cancels all it had; net/http then cancels the requests first and
+// closes the connection right after, and TLS tells it of the leaving without
+// our reading an end.
+const settleAfter = 250 * time.Millisecond
+
+// cancel notes a cancelled stream. It is counted when the connection opens
+// another one, as rapid reset does, has cancelled more than it can have had
+// open, or is still there a while later.
+func (c *Conn) cancel() {
+	if c.cancelled.Add(1) > int64(c.listener.config.MaxStreams) {
+		c.settle()
+		return
+	}
+	if c.settling.Swap(true) {
+		return
+	}
+	time.AfterFunc(settleAfter, func() {
+		c.settling.Store(false)
+		if !c.gone.Load() {
+			c.settle()
+		}
+	})
+}
+
+// settle counts what was cancelled and closes the connection that has
+// cancelled too much.
+func (c *Conn) settle() {
+	if c.cancelled.Load() == 0 {
+		return
+	}
+	n := c.cancelled.Swap(0)
+	l, now := c.listener, time.Now().UnixNano()
+	l.counters.resets.Add(uint64(n))
 	every := int64(time.Second) / int64(l.config.ResetPerSec)
 	for {
 		old := c.resets.Load()
-		tat := max(old, now.UnixNano()) + every
+		tat := max(old, now) + n*every
 		if !c.resets.CompareAndSwap(old, tat) {
 			continue
 		}
-		if tat-now.UnixNano() > int64(l.config.ResetBurst)*every && !c.killed.Swap(true) {
+		if tat-now > int64(l.config.ResetBurst)*every && !c.killed.Swap(true) {
 			l.counters.reset.Add(1)
 			l.config.Guard.Report(c.addr, shield.RapidReset)
 			c.kill()

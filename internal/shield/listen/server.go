@@ -122,14 +122,15 @@ func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 	// connection's end (CVE-2023-44487; it also closes a connection by itself
 	// once four times MaxStreams cancelled requests wait for their handler).
 	if r.Context().Err() == nil {
+		c.settle()
 		defer func() {
 			if r.Context().Err() != nil && !c.gone.Load() {
-				c.reset(time.Now())
+				c.cancel()
 			}
 		}()
 		next.ServeHTTP(w, r)
 	} else if !c.gone.Load() {
-		c.reset(time.Now()) // cancelled before it began: nothing to do
+		c.cancel() // before it began: nothing to do
 	}
 }
 
