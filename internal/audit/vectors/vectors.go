@@ -76,7 +76,7 @@ func files() map[string][]byte {
 	add(Vector{File: "good-range.bundle", Flags: trust, About: "records 200 to 280 of 300"}, part)
 	add(Vector{File: "good-one.bundle", Flags: trust, About: "one record"}, write(contents(256, 256), &log.memory, quiet))
 	add(Vector{File: "good-none.bundle", Flags: trust, About: "proofs without records"}, write(contents(1, 0), &log.memory, quiet))
-	add(Vector{File: "good-disclosed.bundle", Flags: trust, About: "personal values disclosed"}, write(contents(5, 40), &log.memory, log))
+	add(Vector{File: "good-disclosed.bundle", Flags: trust, About: "personal values disclosed"}, write(contents(8, 9), &log.memory, log))
 	add(Vector{File: "good-range-since.bundle", Flags: with("--since", "early.checkpoint"),
 		About: "the earlier checkpoint's size lies within the range, so the records themselves show that it is a prefix"}, part)
 	grown := contents(290, 300)
@@ -165,7 +165,7 @@ func files() map[string][]byte {
 		bytes.Replace(part, []byte(`"from":200`), []byte(`"from":200,"From":201`), 1))
 
 	// Bad: disclosure.
-	disclosed := write(contents(5, 40), &log.memory, log)
+	disclosed := write(contents(8, 9), &log.memory, log)
 	add(Vector{File: "bad-commitment.bundle", Flags: trust, Exit: 1, Check: "commitment", Seq: 9, About: "another value disclosed than committed to"},
 		edit(disclosed, 9, func(line string) string { return strings.Replace(line, `"203.0.113.9"`, `"203.0.113.8"`, 1) }))
 	add(Vector{File: "bad-commitment-salt.bundle", Flags: trust, Exit: 1, Check: "commitment", Seq: 9, About: "another salt"},

@@ -38,7 +38,8 @@ var ErrAhead = errors.New("the witness has seen a larger tree")
 var ErrFork = errors.New("the witness holds another history")
 
 // Prover proves that the tree of the submitted checkpoint contains the log's
-// tree of the old size; for old 0 it is not asked.
+// tree of the old size; for old 0 it is not asked. Policy.Cosign calls it from
+// several goroutines at once.
 type Prover func(ctx context.Context, old int64) (tlog.TreeProof, error)
 
 // Witness is one witness's HTTP endpoint and key.
