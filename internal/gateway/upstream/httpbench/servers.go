@@ -1,0 +1,172 @@
+package httpbench
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/authn"
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
+	"github.com/Nissimmiracles/openclaw/internal/quota"
+)
+
+func builtin() []Server {
+	return []Server{{Name: Baseline, Handler: reverseProxy}, {Name: "upstream", Handler: ours}}
+}
+
+// reverseProxy is httputil's, bare, with as many idle connections as it needs.
+func reverseProxy(to string) (http.Handler, error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return nil, err
+	}
+	return &httputil.ReverseProxy{
+		Rewrite:   func(pr *httputil.ProxyRequest) { pr.SetURL(u) },
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	}, nil
+}
+
+// ours is package upstream alone, assertions included.
+func ours(to string) (http.Handler, error) {
+	key, err := authn.GenerateSigningKey()
+	if err != nil {
+		return nil, err
+	}
+	ring, err := authn.NewKeyring(key)
+	if err != nil {
+		return nil, err
+	}
+	p, err := upstream.New(upstream.Config{Issuer: "https://bench.invalid", Sign: ring.Sign})
+	if err != nil {
+		return nil, err
+	}
+	t, err := upstream.ParseTable("bench", []byte("version: 1\nroutes:\n  - {match: /, upstream: \""+to+"\", limit: write}\n"), quota.DefaultTable())
+	if err != nil {
+		return nil, err
+	}
+	p.Load(t)
+	id := upstream.Identity{
+		TenantID: "01890a5d-ac96-774b-bcce-b302099a8057", TenantName: "acme", Subject: "01890a5d-ac96-774b-bcce-b302099a8058", Kind: "user",
+		Roles: []string{"developer"}, RequestID: "0af7651916cd43dd8448eb211c80319c", Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rt, err := p.Match(r)
+		if err == nil {
+			err = p.Serve(w, r, rt, id)
+		}
+		switch {
+		case errors.Is(err, upstream.ErrCut):
+			panic(http.ErrAbortHandler)
+		case err != nil:
+			http.Error(w, "failed", http.StatusBadGateway)
+		}
+	}), nil
+}
+
+// echo answers with what it was sent.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, "read", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body)
+}
+
+// serveRole is a server's process: it prints its address, answers each line on
+// its input with the CPU time it has used, and ends with its input.
+func serveRole(role string, servers []Server) error {
+	to, certFile, keyFile := os.Getenv("HTTPBENCH_UPSTREAM"), os.Getenv("HTTPBENCH_CERT"), os.Getenv("HTTPBENCH_KEY")
+	var h http.Handler
+	if role == "echo" {
+		h = http.HandlerFunc(echo)
+	}
+	for _, s := range servers {
+		if s.Name == role {
+			var err error
+			if h, err = s.Handler(to); err != nil {
+				return err
+			}
+		}
+	}
+	if h == nil {
+		return fmt.Errorf("no server %q", role)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	fmt.Println(ln.Addr())
+	go func() {
+		if role == "echo" {
+			_ = srv.Serve(ln)
+			return
+		}
+		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return
+		}
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetHTTP1(true)
+		_ = srv.Serve(tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}))
+	}()
+	var one [1]byte
+	for {
+		if _, err := os.Stdin.Read(one[:]); err != nil {
+			return srv.Close()
+		}
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			return err
+		}
+		fmt.Println(time.Duration(u.Utime.Nano() + u.Stime.Nano()).Nanoseconds())
+	}
+}
+
+// nginxConf is Debian's nginx as a plain proxy with kept connections.
+func nginxConf(dir, listen, to string, c certificate) string {
+	return strings.NewReplacer("DIR", dir, "LISTEN", listen, "TO", to, "CERT", c.certFile, "KEY", c.keyFile).Replace(`
+daemon off;
+worker_processes 1;
+pid DIR/nginx.pid;
+error_log DIR/error.log;
+events { worker_connections 256; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body;
+  proxy_temp_path DIR/proxy;
+  fastcgi_temp_path DIR/fastcgi;
+  uwsgi_temp_path DIR/uwsgi;
+  scgi_temp_path DIR/scgi;
+  keepalive_requests 100000000;
+  client_body_buffer_size 64k;
+  upstream echo { server TO; keepalive 64; keepalive_requests 100000000; }
+  server {
+    listen LISTEN ssl;
+    ssl_certificate CERT;
+    ssl_certificate_key KEY;
+    ssl_protocols TLSv1.3;
+    location / {
+      proxy_pass http://echo;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffers 8 16k;
+      proxy_buffer_size 16k;
+    }
+  }
+}
+`)
+}

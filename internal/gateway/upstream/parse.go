@@ -1,0 +1,392 @@
+package upstream
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream/http1"
+	"github.com/Nissimmiracles/openclaw/internal/policy"
+	"github.com/Nissimmiracles/openclaw/internal/quota"
+)
+
+const (
+	maxFile   = 1 << 20
+	maxRoutes = 4096
+	maxDepth  = 16 // of brackets, which is what YAML nests by without indenting
+)
+
+// Classes finds limit classes by name; *quota.Table does.
+type Classes interface {
+	Class(name string) (quota.Class, error)
+	Classes() []string
+}
+
+// LineError is what is wrong with a routes file, where, and what to do.
+type LineError struct {
+	File         string
+	Line, Column int // from 1; 0 when the whole file is meant
+	Reason, Hint string
+}
+
+func (e *LineError) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
+	}
+	s += ": " + e.Reason
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// ParseTable reads a routes file strictly; every error is a *LineError. file is
+// its name for errors.
+//
+//	version: 1
+//	routes:
+//	  - match: agents.example.com/api/   # host and path, as in net/http.ServeMux, without a method
+//	    methods: [GET, POST]             # GET HEAD POST PUT PATCH DELETE OPTIONS
+//	    upstream: http://{tenant}.agents.svc:8080/v1   # http, https or h2c (gRPC)
+//	    action: upstream.call            # required by policy; this is the default
+//	    limit: write                     # a class of the tiers file; required
+//	    inspect:                         # what is scanned for what: prompt, sql, xss
+//	      - {field: "body.messages[*].content", for: [prompt]}
+//	    waf: false
+//	    audience: https://agents.example.com   # of the assertion
+//	    strip: /api                      # taken off the path
+//	    pass: [Authorization]            # and Cookie, with Set-Cookie; neither by default
+//	    pages: false                     # the upstream's own Content-Security-Policy replaces ours
+//	    keep_host: false                 # the client's Host instead of the upstream's
+//	    max_body: 1MiB
+//	    connections: 512                 # requests at once to one upstream
+//	    timeouts: {connect: 3s, header: 30s, idle: 1m, total: 5m}   # total: none
+//	    retries: {count: 1, on: [connect, reset], budget: 0.1}
+//	    breaker: {failures: 5, open: 10s, probes: 1}   # failures: 0 for none
+//	    health: {path: /healthz, every: 10s, timeout: 2s}
+func ParseTable(file string, text []byte, classes Classes) (*Table, error) {
+	p := &fileParser{file: file, classes: classes}
+	doc, err := p.document(text)
+	if err != nil {
+		return nil, err
+	}
+	var list *ast.SequenceNode
+	err = p.fields(doc, []string{"version", "routes"}, map[string]func(ast.Node) error{
+		"version": func(n ast.Node) error {
+			_, err := p.number(n, 1, 1)
+			return err
+		},
+		"routes": func(n ast.Node) (err error) {
+			list, err = p.sequence(n)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Values) > maxRoutes {
+		return nil, p.at(list, "", "more than %d routes", maxRoutes)
+	}
+	sum := sha256.Sum256(text)
+	t := &Table{mux: http.NewServeMux(), digest: hex.EncodeToString(sum[:])}
+	doors := map[string]*door{}
+	for _, n := range list.Values {
+		rt, err := p.route(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.add(t, doors, rt, n); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// document parses one YAML document without anchors, aliases, tags or merges.
+func (p *fileParser) document(text []byte) (_ ast.Node, err error) {
+	if len(text) > maxFile {
+		return nil, &LineError{File: p.file, Reason: "larger than 1 MiB"}
+	}
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		return nil, &LineError{File: p.file, Reason: "contains a NUL byte"}
+	}
+	if deepest(text) > maxDepth {
+		return nil, &LineError{File: p.file, Reason: "nested too deeply"}
+	}
+	defer func() { // the YAML library has panicked on odd input before
+		if recover() != nil {
+			err = &LineError{File: p.file, Reason: "not YAML"}
+		}
+	}()
+	f, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		le := &LineError{File: p.file, Reason: "not YAML"}
+		var ye yaml.Error
+		if errors.As(err, &ye) && ye.GetToken() != nil && ye.GetToken().Position != nil {
+			le.Line, le.Column, le.Reason = ye.GetToken().Position.Line, ye.GetToken().Position.Column, ye.GetMessage()
+		}
+		return nil, le
+	}
+	if len(f.Docs) != 1 || f.Docs[0].Body == nil {
+		return nil, &LineError{File: p.file, Reason: "want exactly one document", Hint: "with version and routes"}
+	}
+	return f.Docs[0].Body, nil
+}
+
+func deepest(text []byte) (most int) {
+	depth := 0
+	for _, c := range text {
+		switch c {
+		case '[', '{':
+			depth++
+			most = max(most, depth)
+		case ']', '}':
+			depth--
+		case '\n': // a quoted bracket does not count for ever
+			depth = max(depth, 0)
+		}
+	}
+	return most
+}
+
+func (p *fileParser) add(t *Table, doors map[string]*door, rt *Route, n ast.Node) (err error) {
+	d := doors[rt.Match]
+	if d == nil {
+		d = &door{match: rt.Match, methods: map[string]*Route{}}
+		defer func() {
+			if r := recover(); r != nil { // how net/http says that a pattern is wrong or conflicts
+				err = p.at(n, "two matches may overlap only if one is more specific", "match %q: %s", rt.Match, firstLine(fmt.Sprint(r)))
+			}
+		}()
+		t.mux.Handle(rt.Match, d)
+		doors[rt.Match] = d
+	}
+	for _, m := range rt.Methods {
+		if old := d.methods[m]; old != nil {
+			return p.at(n, "", "%s %s is already a route, at line %d", m, rt.Match, old.Line)
+		}
+		d.methods[m] = rt
+	}
+	t.routes = append(t.routes, rt)
+	return nil
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	if i := strings.Index(s, " (registered at "); i >= 0 {
+		s = s[:i]
+	}
+	return strings.TrimSuffix(s, ":")
+}
+
+// route reads one entry.
+func (p *fileParser) route(n ast.Node) (*Route, error) {
+	rt := defaults()
+	rt.Line, _ = position(n)
+	var upstream ast.Node
+	err := p.fields(n, []string{"match", "upstream", "limit"}, map[string]func(ast.Node) error{
+		"match": func(n ast.Node) (err error) {
+			if rt.Match, err = p.text(n); err != nil {
+				return err
+			}
+			return p.checkMatch(n, rt.Match)
+		},
+		"methods": func(n ast.Node) (err error) {
+			rt.Methods, err = p.words(n, methods)
+			return err
+		},
+		"upstream": func(n ast.Node) (err error) {
+			upstream = n
+			if rt.Upstream, err = p.text(n); err != nil {
+				return err
+			}
+			if rt.target, err = parseTarget(rt.Upstream); err != nil {
+				return p.at(n, "as in http://10.0.0.5:8080 or https://{tenant}.agents.example.com/v1", "upstream: %v", err)
+			}
+			return nil
+		},
+		"action": func(n ast.Node) error {
+			name, err := p.text(n)
+			if err != nil {
+				return err
+			}
+			if rt.Action, err = policy.ParseAction(name); err != nil {
+				return p.at(n, "actions are the policy's; upstream.call is the usual one", "unknown action %q", name)
+			}
+			return nil
+		},
+		"limit": func(n ast.Node) error {
+			name, err := p.text(n)
+			if err != nil {
+				return err
+			}
+			if rt.Class, err = p.classes.Class(name); err != nil {
+				return p.at(n, "the tiers file has "+strings.Join(p.classes.Classes(), ", "), "unknown limit class %q", name)
+			}
+			return nil
+		},
+		"inspect": func(n ast.Node) (err error) { rt.Inspect, err = p.inspect(n); return err },
+		"waf":     func(n ast.Node) (err error) { rt.WAF, err = p.boolean(n); return err },
+		"audience": func(n ast.Node) (err error) {
+			if rt.Audience, err = p.text(n); err == nil && (rt.Audience == "" || len(rt.Audience) > 256) {
+				err = p.at(n, "", "audience: want 1 to 256 characters")
+			}
+			return err
+		},
+		"strip": func(n ast.Node) (err error) {
+			if rt.Strip, err = p.text(n); err == nil && (len(rt.Strip) < 2 || rt.Strip[0] != '/' || strings.HasSuffix(rt.Strip, "/") || strings.ContainsAny(rt.Strip, "{}%?#")) {
+				err = p.at(n, "as in /api", "strip: want a path without a slash at its end")
+			}
+			return err
+		},
+		"pass":      func(n ast.Node) (err error) { rt.Pass, err = p.words(n, passable); return err },
+		"pages":     func(n ast.Node) (err error) { rt.Pages, err = p.boolean(n); return err },
+		"keep_host": func(n ast.Node) (err error) { rt.KeepHost, err = p.boolean(n); return err },
+		"max_body":  func(n ast.Node) (err error) { rt.MaxBody, err = p.bytes(n); return err },
+		"connections": func(n ast.Node) error {
+			c, err := p.number(n, 1, 1<<16)
+			rt.Connections = int(c)
+			return err
+		},
+		"timeouts": func(n ast.Node) error {
+			t := &rt.Timeouts
+			return p.fields(n, nil, map[string]func(ast.Node) error{
+				"connect": func(n ast.Node) (err error) {
+					t.Connect, err = p.duration(n, 10*time.Millisecond, time.Minute)
+					return err
+				},
+				"header": func(n ast.Node) (err error) {
+					t.Header, err = p.duration(n, 10*time.Millisecond, time.Hour)
+					return err
+				},
+				"idle": func(n ast.Node) (err error) { t.Idle, err = p.duration(n, 10*time.Millisecond, time.Hour); return err },
+				"total": func(n ast.Node) (err error) {
+					if s, ok := n.(*ast.StringNode); ok && s.Value == "none" {
+						t.Total = 0
+						return nil
+					}
+					t.Total, err = p.duration(n, 10*time.Millisecond, 24*time.Hour)
+					return err
+				},
+			})
+		},
+		"retries": func(n ast.Node) error {
+			return p.fields(n, nil, map[string]func(ast.Node) error{
+				"count":  func(n ast.Node) error { c, err := p.number(n, 0, 5); rt.Retries.Count = int(c); return err },
+				"on":     func(n ast.Node) (err error) { rt.Retries.On, err = p.words(n, retryCauses); return err },
+				"budget": func(n ast.Node) (err error) { rt.Retries.Budget, err = p.share(n); return err },
+			})
+		},
+		"breaker": func(n ast.Node) error {
+			b := &rt.Breaker
+			return p.fields(n, nil, map[string]func(ast.Node) error{
+				"failures": func(n ast.Node) error { c, err := p.number(n, 0, 1000); b.Failures = int(c); return err },
+				"open":     func(n ast.Node) (err error) { b.Open, err = p.duration(n, 10*time.Millisecond, time.Hour); return err },
+				"probes":   func(n ast.Node) error { c, err := p.number(n, 1, 100); b.Probes = int(c); return err },
+			})
+		},
+		"health": func(n ast.Node) error {
+			h := &rt.Health
+			h.Every, h.Timeout = 10*time.Second, 2*time.Second
+			return p.fields(n, []string{"path"}, map[string]func(ast.Node) error{
+				"path": func(n ast.Node) (err error) {
+					if h.Path, err = p.text(n); err == nil && (!strings.HasPrefix(h.Path, "/") || strings.ContainsAny(h.Path, " \t\r\n#")) {
+						err = p.at(n, "as in /healthz", "health: want a path")
+					}
+					return err
+				},
+				"every": func(n ast.Node) (err error) {
+					h.Every, err = p.duration(n, 100*time.Millisecond, time.Hour)
+					return err
+				},
+				"timeout": func(n ast.Node) (err error) {
+					h.Timeout, err = p.duration(n, 10*time.Millisecond, time.Minute)
+					return err
+				},
+			})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if rt.Action.Audience() == policy.ForPublic && (rt.target.hostPlace || rt.target.pathPlace) {
+		return nil, p.at(upstream, "a public route has no tenant", "upstream: nobody fills %s or %s here", placeName, placeID)
+	}
+	rt.pass = passes{authorization: slices.Contains(rt.Pass, "Authorization"), cookie: slices.Contains(rt.Pass, "Cookie")}
+	return &rt, nil
+}
+
+func (p *fileParser) checkMatch(n ast.Node, m string) error {
+	slash := strings.IndexByte(m, '/')
+	if slash < 0 || strings.ContainsAny(m, " \t") {
+		return p.at(n, "as in agents.example.com/api/ or /api/; methods stand in methods", "match: want a host and a path, or a path")
+	}
+	if host := m[:slash]; host != strings.ToLower(host) || strings.ContainsAny(host, ":{}*") {
+		return p.at(n, "a port does not matter to a match", "match: want a plain host name in lower case")
+	}
+	if _, err := cleanPath(m[slash:]); err != nil || strings.Contains(m, "//") {
+		return p.at(n, "", "match: the path is not clean")
+	}
+	return nil
+}
+
+func (p *fileParser) inspect(n ast.Node) ([]Inspection, error) {
+	list, err := p.sequence(n)
+	if err != nil {
+		return nil, err
+	}
+	var out []Inspection
+	for _, v := range list.Values {
+		var in Inspection
+		err := p.fields(v, []string{"field", "for"}, map[string]func(ast.Node) error{
+			"field": func(n ast.Node) (err error) {
+				if in.Field, err = p.text(n); err == nil && !isField(in.Field) {
+					err = p.at(n, "body, query, path, header.NAME or a place in a JSON body, as in body.messages[*].content", "unknown field %q", in.Field)
+				}
+				return err
+			},
+			"for": func(n ast.Node) (err error) { in.For, err = p.words(n, inspections); return err },
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, in)
+	}
+	return out, nil
+}
+
+func isField(s string) bool {
+	if s == "body" || s == "query" || s == "path" {
+		return true
+	}
+	if name, ok := strings.CutPrefix(s, "header."); ok {
+		return http1.IsToken(name)
+	}
+	rest, ok := strings.CutPrefix(s, "body.")
+	if !ok || len(s) > 256 {
+		return false
+	}
+	for part := range strings.SplitSeq(rest, ".") {
+		part = strings.TrimSuffix(part, "[*]")
+		if part == "" {
+			return false
+		}
+		for _, c := range []byte(part) {
+			if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && c != '-' {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,327 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+)
+
+// relay proxies by net/http's transport: TLS, h2c, Upgrade, Expect, trailers.
+type relay struct {
+	p     *Proxy
+	proxy *httputil.ReverseProxy
+}
+
+type relayKey struct{}
+
+// relayed is one request on this way.
+type relayed struct {
+	*exchange
+	held  bool
+	paced *pacedBody
+	err   error
+}
+
+func newRelay(p *Proxy) *relay {
+	l := &relay{p: p}
+	l.proxy = &httputil.ReverseProxy{
+		Rewrite:        l.rewrite,
+		Transport:      l,
+		FlushInterval:  -1,
+		ModifyResponse: l.modify,
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { of(r).err = err },
+		ErrorLog:       log.New(io.Discard, "", 0), // its errors come back to the caller
+		BufferPool:     &relayBuffers{},
+	}
+	return l
+}
+
+func of(r *http.Request) *relayed { return r.Context().Value(relayKey{}).(*relayed) }
+
+func (l *relay) serve(x *exchange, held bool) (err error) {
+	rl := &relayed{exchange: x, held: held}
+	ctx := context.WithValue(x.r.Context(), relayKey{}, rl)
+	if !x.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, x.deadline)
+		defer cancel()
+	}
+	in := x.r.WithContext(ctx)
+	switch {
+	case x.body != nil:
+		in.Body = io.NopCloser(bytes.NewReader(x.body.b))
+	case !held:
+		in.Body = http.MaxBytesReader(x.w, x.r.Body, x.rt.MaxBody)
+		if x.r.ProtoMajor == 1 {
+			rc := http.NewResponseController(x.w)
+			_ = rc.EnableFullDuplex()
+			rl.paced = &pacedBody{ReadCloser: in.Body, rc: rc, d: x.rt.Timeouts.Idle}
+			in.Body = rl.paced
+		}
+	}
+	defer func() {
+		if pv := recover(); pv != nil {
+			if pv != http.ErrAbortHandler {
+				panic(pv)
+			}
+			err = x.cut(errors.New("the answer broke off"))
+		}
+	}()
+	l.proxy.ServeHTTP(x.w, in)
+	switch {
+	case rl.err == nil:
+		return nil
+	case x.begun:
+		return x.cut(rl.err)
+	}
+	x.leave(held)
+	var f *fault.Error
+	if errors.As(rl.err, &f) {
+		return f
+	}
+	return x.refuse(rl.err)
+}
+
+// rewrite prepares the request; ReverseProxy has taken off the fields of the
+// connection already, and keeps Upgrade and TE: trailers.
+func (l *relay) rewrite(pr *httputil.ProxyRequest) {
+	rl := of(pr.In)
+	upgrade, te := pr.Out.Header["Upgrade"], pr.Out.Header["Te"]
+	conn := pr.Out.Header["Connection"]
+	expect := pr.Out.Header["Expect"]
+	for name := range pr.Out.Header {
+		if stripped(name, rl.rt.pass) {
+			delete(pr.Out.Header, name)
+		}
+	}
+	for name, v := range map[string][]string{"Upgrade": upgrade, "Te": te, "Connection": conn, "Expect": expect} {
+		if len(v) > 0 {
+			pr.Out.Header[name] = v
+		}
+	}
+	if _, ok := pr.Out.Header["User-Agent"]; !ok {
+		pr.Out.Header["User-Agent"] = nil // or the transport adds its own
+	}
+	rl.own(pr.Out.Header.Set)
+	u := &url.URL{Scheme: rl.e.httpScheme(), Host: rl.e.key.authority}
+	path, query, _ := cutQuery(rl.target)
+	u.RawQuery = query
+	u.Path, u.RawPath = path, ""
+	if p, err := url.PathUnescape(path); err == nil {
+		u.Path, u.RawPath = p, path
+	}
+	pr.Out.URL = u
+	pr.Out.Host = rl.e.host
+	if rl.rt.KeepHost {
+		pr.Out.Host = pr.In.Host
+	}
+}
+
+func cutQuery(target string) (path, query string, ok bool) {
+	for i := range len(target) {
+		if target[i] == '?' {
+			return target[:i], target[i+1:], true
+		}
+	}
+	return target, "", false
+}
+
+// RoundTrip asks the upstream, through the breaker, and again where that is
+// allowed. It is the transport of our ReverseProxy only.
+func (l *relay) RoundTrip(req *http.Request) (*http.Response, error) {
+	rl := of(req)
+	rl.e.budget.deposit(rl.rt.Retries.Budget)
+	for attempt := 0; ; attempt++ {
+		ps, err := rl.admit()
+		if err != nil {
+			return nil, err
+		}
+		if rl.body != nil {
+			b := rl.body.b
+			req.Body = io.NopCloser(bytes.NewReader(b))
+			req.ContentLength = int64(len(b))
+		}
+		resp, err := rl.e.standard().RoundTrip(req)
+		if err != nil {
+			rl.settle(ps, 0, err)
+			if rl.again(attempt, causeOf(err), rl.held) {
+				continue
+			}
+			return nil, err
+		}
+		rl.settle(ps, resp.StatusCode, nil)
+		if s := resp.StatusCode; s >= 502 && s <= 504 && rl.again(attempt, retryStatus[s-502], rl.held) {
+			_ = resp.Body.Close()
+			continue
+		}
+		return resp, nil
+	}
+}
+
+// modify makes the upstream's answer ours.
+func (l *relay) modify(resp *http.Response) error {
+	rl := of(resp.Request)
+	h := rl.w.Header()
+	scratch := make(http.Header, len(resp.Header))
+	a := answer{rt: rl.rt, h: scratch}
+	drop := named(resp.Header["Connection"])
+	for name := range resp.Header {
+		if _, ours := h[name]; ours {
+			scratch[name] = h[name]
+		}
+	}
+	upgraded := resp.StatusCode == http.StatusSwitchingProtocols
+	for name, values := range resp.Header {
+		if slices.Contains(drop, name) && !upgraded {
+			continue
+		}
+		for _, v := range values {
+			a.add(name, v)
+		}
+	}
+	for name := range resp.Header {
+		switch {
+		case upgraded && (name == "Upgrade" || name == "Connection"):
+		case name == "Content-Length":
+		default:
+			delete(resp.Header, name)
+		}
+	}
+	for name, v := range scratch {
+		delete(h, name) // ReverseProxy adds: what stands here is merged already
+		resp.Header[name] = v
+	}
+	h.Del("Via")
+	resp.Header["Via"] = ownVia
+	if resp.Header.Get("Content-Type") == "" && !upgraded {
+		h["Content-Type"] = nil
+	}
+	if upgraded {
+		if rwc, ok := resp.Body.(io.ReadWriteCloser); ok {
+			resp.Body = newIdleConn(rwc, rl.rt.Timeouts.Idle)
+		}
+		_ = http.NewResponseController(rl.w).SetReadDeadline(time.Time{})
+		_ = http.NewResponseController(rl.w).SetWriteDeadline(time.Time{})
+		rl.begun = true
+		return nil
+	}
+	if rl.paced != nil && !rl.paced.whole.Load() {
+		rl.closeClient()
+	}
+	resp.Body = newIdleBody(resp.Body, rl.rt.Timeouts.Idle, http.NewResponseController(rl.w))
+	rl.begun = true
+	return nil
+}
+
+// pacedBody gives each Read of an HTTP/1 client's content a time limit, and
+// takes it away at the end: it would hit the server's watch for the client's
+// leaving.
+type pacedBody struct {
+	io.ReadCloser
+	rc    *http.ResponseController
+	d     time.Duration
+	whole atomic.Bool
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.d))
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.rc.SetReadDeadline(time.Time{})
+		b.whole.Store(true)
+	}
+	return n, err
+}
+
+// idleBody closes a body that yields nothing for too long, and gives each write
+// to the client that follows a Read as long.
+type idleBody struct {
+	io.ReadCloser
+	d     time.Duration
+	timer *time.Timer
+	rc    *http.ResponseController
+	late  atomic.Bool
+}
+
+func newIdleBody(b io.ReadCloser, d time.Duration, rc *http.ResponseController) *idleBody {
+	i := &idleBody{ReadCloser: b, d: d, rc: rc}
+	i.timer = time.AfterFunc(d, func() { i.late.Store(true); _ = b.Close() })
+	return i
+}
+
+func (i *idleBody) Read(p []byte) (int, error) {
+	i.timer.Reset(i.d)
+	n, err := i.ReadCloser.Read(p)
+	i.timer.Stop()
+	if i.late.Load() && err != nil && n == 0 {
+		err = fmt.Errorf("the upstream sent nothing for %s: %w", i.d, context.DeadlineExceeded)
+	}
+	_ = i.rc.SetWriteDeadline(time.Now().Add(i.d))
+	return n, err
+}
+
+func (i *idleBody) Close() error {
+	i.timer.Stop()
+	return i.ReadCloser.Close()
+}
+
+// idleConn is an upgraded connection that closes when neither side says a thing
+// for too long.
+type idleConn struct {
+	io.ReadWriteCloser
+	d     time.Duration
+	timer *time.Timer
+	once  sync.Once
+	err   error
+}
+
+func newIdleConn(c io.ReadWriteCloser, d time.Duration) *idleConn {
+	i := &idleConn{ReadWriteCloser: c, d: d}
+	i.timer = time.AfterFunc(d, func() { _ = i.Close() })
+	return i
+}
+
+func (i *idleConn) Read(p []byte) (int, error) {
+	n, err := i.ReadWriteCloser.Read(p)
+	if n > 0 {
+		i.timer.Reset(i.d)
+	}
+	return n, err
+}
+
+func (i *idleConn) Write(p []byte) (int, error) {
+	i.timer.Reset(i.d)
+	return i.ReadWriteCloser.Write(p)
+}
+
+func (i *idleConn) Close() error {
+	i.once.Do(func() {
+		i.timer.Stop()
+		i.err = i.ReadWriteCloser.Close()
+	})
+	return i.err
+}
+
+// relayBuffers lends the copies their memory.
+type relayBuffers struct{ pool sync.Pool }
+
+func (b *relayBuffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *relayBuffers) Put(p []byte) { b.pool.Put(&p) }
