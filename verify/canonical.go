@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 )
@@ -112,12 +113,12 @@ func (s *scanner) str(i int) int {
 	s.odd = false
 	const ones = 0x0101010101010101
 	for i++; i < len(s.b); i++ {
-		for i+8 < len(s.b) { // eight plain bytes at a time
+		for i+8 < len(s.b) { // to the first byte that is not plain, eight at a time
 			x := binary.LittleEndian.Uint64(s.b[i:])
-			if (x|(x-ones*' ')|((x^ones*'"')-ones)|((x^ones*'\\')-ones))&(ones<<7) != 0 {
+			x = (x | (x - ones*' ') | ((x ^ ones*'"') - ones) | ((x ^ ones*'\\') - ones)) & (ones << 7)
+			if i += bits.TrailingZeros64(x) / 8; x != 0 {
 				break
 			}
-			i += 8
 		}
 		c := s.b[i]
 		if plain[c] {
