@@ -139,7 +139,7 @@ func NewKeyring(active SigningKey, trusted ...PublicKey) (*Keyring, error) {
 // refused from the next request on. On error nothing changes.
 func (r *Keyring) Replace(active SigningKey, trusted ...PublicKey) error {
 	if active.key == nil {
-		return errors.New("keyring: no signing key; generate one with: openclaw keys generate, or set JWT_PRIVATE_KEY_FILE")
+		return errors.New("keyring: no signing key; set JWT_PRIVATE_KEY_FILE to a file made with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048")
 	}
 	set := &keySet{active: active, byHeader: make(map[string]PublicKey, 1+len(trusted))}
 	rest := slices.Clone(trusted)
