@@ -49,6 +49,9 @@ type Manager struct {
 	cache   *certmagic.Cache
 	magic   *certmagic.Config
 
+	log  *slog.Logger
+	work sync.WaitGroup
+
 	mu      sync.Mutex
 	cancel  context.CancelFunc
 	stopped bool
@@ -91,7 +94,7 @@ func New(c Config) (*Manager, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{domains: slices.Clone(c.Domains)}
+	m := &Manager{domains: slices.Clone(c.Domains), log: c.Log}
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
 		Logger:           zap.NewNop(),
@@ -131,13 +134,26 @@ func (m *Manager) Start(ctx context.Context) error {
 		return errors.New("acme: started twice, or after it was stopped")
 	}
 	ctx, m.cancel = context.WithCancel(ctx)
-	if err := m.magic.ManageAsync(ctx, m.domains); err != nil {
-		return fmt.Errorf("acme: manage %s: %w", strings.Join(m.domains, ", "), err)
+	for _, d := range m.domains {
+		m.work.Go(func() {
+			// Not ManageAsync: its jobs outlive their context by a little, and
+			// nobody can wait for them.
+			err := m.magic.ObtainCertAsync(ctx, d) // returns when there is one, or ctx ends
+			if err == nil {
+				err = m.magic.ManageSync(ctx, []string{d})
+			}
+			switch {
+			case err == nil:
+				m.log.InfoContext(ctx, "serving certificate", "name", d)
+			case ctx.Err() == nil:
+				m.log.ErrorContext(ctx, "gave up on a certificate", "name", d, "err", err)
+			}
+		})
 	}
 	return nil
 }
 
-// Stop ends all work. Stopping twice is fine.
+// Stop ends all work and waits for it. Stopping twice is fine.
 func (m *Manager) Stop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -148,6 +164,7 @@ func (m *Manager) Stop() {
 	if m.cancel != nil {
 		m.cancel()
 	}
+	m.work.Wait()
 	m.cache.Stop()
 }
 

@@ -232,14 +232,14 @@ func TestPebble(t *testing.T) {
 	}
 }
 
-// signal tells when the log says that a certificate came.
+// signal tells when the log says that a certificate is served.
 type signal struct {
 	slog.Handler
 	obtained chan struct{}
 }
 
 func (s signal) Handle(_ context.Context, r slog.Record) error {
-	if r.Message == "certificate obtained" {
+	if r.Message == "serving certificate" {
 		select {
 		case s.obtained <- struct{}{}:
 		default:
