@@ -1,10 +1,8 @@
 package verify
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -19,7 +17,8 @@ const (
 
 // Header is a bundle's first line: everything that proves the records From to To
 // (numbered from 1; To is From-1 for none) in the lines after it. Left has the
-// complete subtrees before From, Right those after To, both in leaf order.
+// complete subtrees before From, Right those after To, both in leaf order. Its one
+// spelling is json.Marshal's.
 type Header struct {
 	Checkpoint string      `json:"checkpoint"` // signed note with its cosignatures
 	Format     string      `json:"format"`
@@ -45,15 +44,6 @@ type House struct {
 type Previous struct {
 	Checkpoint string      `json:"checkpoint"`
 	Proof      []tlog.Hash `json:"proof,omitempty"`
-}
-
-// Encode gives the header's one spelling, which is canonical JSON.
-func (h *Header) Encode() []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(h) // strings and numbers into memory: nothing can fail
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // Commitment stands in a body for a personal value: base64url without padding of

@@ -16,47 +16,46 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var o Options
 	set := flag.NewFlagSet("openclaw-verify", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	for name, to := range map[string]*string{"key": &o.Key, "since": &o.Since, "checkpoint": &o.Checkpoint, "house-key": &o.HouseKey} {
-		set.Func(name, "see docs/AUDIT.md; a file, or for keys the key itself", func(s string) (err error) {
-			*to, err = fileOr(s, strings.HasSuffix(name, "key"))
+	set.Usage = func() {
+		fmt.Fprintln(stderr, "usage: openclaw-verify [flags] FILE   (- for standard input)")
+		set.PrintDefaults()
+	}
+	file := func(name, about string, put func(string)) {
+		set.Func(name, about, func(s string) error {
+			b, err := os.ReadFile(s)
+			if err != nil && strings.Count(s, "+") >= 2 { // a key as it stands
+				b, err = []byte(s), nil
+			}
+			put(string(b))
 			return err
 		})
 	}
-	set.Func("witness", "a witness key or a file with one; repeat for more", func(s string) error {
-		key, err := fileOr(s, true)
-		o.Witnesses = append(o.Witnesses, key)
-		return err
-	})
-	set.IntVar(&o.Quorum, "quorum", -1, "how many witnesses must have signed (default: all given)")
+	file("key", "the log's verifier `key`, or a file with it", func(s string) { o.Key = s })
+	file("since", "`file` with an earlier checkpoint that you kept", func(s string) { o.Since = s })
+	file("checkpoint", "`file` with the checkpoint that covers an export", func(s string) { o.Checkpoint = s })
+	file("house-key", "the house log's verifier `key`, or a file with it", func(s string) { o.HouseKey = s })
+	file("witness", "a witness's verifier `key`, or a file with it; repeat for more", func(s string) { o.Witnesses = append(o.Witnesses, s) })
+	set.IntVar(&o.Quorum, "quorum", -1, "how many witnesses must have signed (default all given)")
 	asJSON := set.Bool("json", false, "report as JSON")
-	if set.Parse(args) != nil || set.NArg() != 1 {
-		fmt.Fprintln(stderr, "usage: openclaw-verify [flags] FILE   (- for standard input)")
+	if set.Parse(args) != nil {
+		return 2
+	}
+	if set.NArg() != 1 {
+		set.Usage()
 		return 2
 	}
 	if o.Quorum < 0 {
 		o.Quorum = len(o.Witnesses)
 	}
-	in := stdin
-	if name := set.Arg(0); name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			fmt.Fprintln(stderr, "openclaw-verify:", err)
-			return 2
-		}
-		defer f.Close()
-		in = f
-	}
-	r, err := Verify(in, o)
+	r, err := verifyFile(set.Arg(0), stdin, o)
 	if err != nil {
 		fmt.Fprintln(stderr, "openclaw-verify:", err)
 		return 2
 	}
 	if *asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", "  ")
-		_ = e.Encode(r)
+		_ = json.NewEncoder(stdout).Encode(r)
 	} else {
-		r.print(stdout)
+		_, _ = io.WriteString(stdout, r.String())
 	}
 	switch {
 	case r.Wrong != nil:
@@ -67,26 +66,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// fileOr reads a file, or takes a key as it stands (its name has no file).
-func fileOr(s string, key bool) (string, error) {
-	b, err := os.ReadFile(s)
-	if key && err != nil && strings.Count(s, "+") >= 2 {
-		return s, nil
+func verifyFile(name string, stdin io.Reader, o Options) (*Report, error) {
+	if name == "-" {
+		return Verify(stdin, o)
 	}
-	return string(b), err
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Verify(f, o)
 }
 
-func (r *Report) print(w io.Writer) {
-	fmt.Fprintf(w, "log       %s\nrecords   %d\nroot      %s\n", r.Origin, r.Size, r.Root)
-	for _, list := range []struct {
-		title string
-		items []string
-	}{{"checked  ", r.Checked}, {"MISSING  ", r.Missing}, {"unchecked", r.Unchecked}} {
-		for _, item := range list.items {
-			fmt.Fprintf(w, "%s %s\n", list.title, item)
+// String is the report for people.
+func (r *Report) String() string {
+	lines := []string{"log       " + r.Origin, fmt.Sprint("records   ", r.Size), "root      " + r.Root}
+	for i, list := range [][]string{r.Checked, r.Missing, r.Unchecked} {
+		for _, item := range list {
+			lines = append(lines, [...]string{"checked   ", "MISSING   ", "unchecked "}[i]+item)
 		}
 	}
-	if x := r.Wrong; x != nil {
-		fmt.Fprintf(w, "WRONG     records %d-%d: %s: %s\n", x.Seq, max(x.Seq, x.Last), x.Check, x.Why)
+	if w := r.Wrong; w != nil && w.Seq == 0 {
+		lines = append(lines, fmt.Sprintf("WRONG     %s: %s", w.Check, w.Why))
+	} else if w != nil {
+		lines = append(lines, fmt.Sprintf("WRONG     record %d to %d: %s: %s", w.Seq, max(w.Seq, w.Last), w.Check, w.Why))
 	}
+	return strings.Join(lines, "\n") + "\n"
 }

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -75,8 +76,14 @@ func Write(ctx context.Context, w io.Writer, c Contents, hashes merkle.Hashes, s
 		return fmt.Errorf("writing bundle: %w", err)
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
-	out.Write(h.Encode())
-	out.WriteByte('\n')
+	first, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("writing bundle: %w", err)
+	}
+	if len(first) >= verify.MaxLine {
+		return fmt.Errorf("writing bundle: a header of %d bytes is too long", len(first))
+	}
+	out.Write(append(first, '\n'))
 	if c.From <= c.To {
 		if err := records(ctx, out, c, hashes, source); err != nil {
 			return fmt.Errorf("writing bundle: %w", err)

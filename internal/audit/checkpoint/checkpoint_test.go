@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -121,7 +122,11 @@ func TestSucceed(t *testing.T) {
 	}
 	check := func(h verify.Header, key string) string {
 		h.Format, h.From, h.Right = verify.Format, 1, []tlog.Hash{tree.Hash}
-		r, err := verify.Verify(strings.NewReader(string(h.Encode())+"\n"), verify.Options{Key: key})
+		line, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := verify.Verify(strings.NewReader(string(line)+"\n"), verify.Options{Key: key})
 		if err != nil {
 			t.Fatal(err)
 		}
