@@ -17,6 +17,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/api"
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/authn"
+	"github.com/Nissimmiracles/openclaw/internal/authn/acme"
 	"github.com/Nissimmiracles/openclaw/internal/authn/securefile"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway"
@@ -49,6 +50,7 @@ type App struct {
 
 	log      *slog.Logger
 	listener *authn.Listener
+	acme     *acme.Manager // nil: certificates come from files
 	metrics  *metrics
 	limits   *redis.Client // nil: limits are per process
 	draining chan struct{}
@@ -142,7 +144,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		guard.Forget(id, subject, uuid.Nil)
 		auth.ForgetAccount("")
 	})
-	if a.listener, err = tlsListener(c, clients, log); err != nil {
+	if a.listener, err = a.tlsListener(clients); err != nil {
 		return nil, err
 	}
 
@@ -247,7 +249,8 @@ func loadKeys(c Config) (*authn.Keyring, error) {
 	return authn.NewKeyring(active, trusted...)
 }
 
-func tlsListener(c Config, clients *authn.ClientCerts, log *slog.Logger) (*authn.Listener, error) {
+func (a *App) tlsListener(clients *authn.ClientCerts) (*authn.Listener, error) {
+	c := a.Config
 	if c.TLSCertFile == "" && len(c.ACMEDomains) == 0 {
 		return nil, errors.New("TLS_CERT_FILE: missing; nothing is served without TLS, as in TLS_CERT_FILE=/etc/openclaw/tls.pem")
 	}
@@ -255,11 +258,17 @@ func tlsListener(c Config, clients *authn.ClientCerts, log *slog.Logger) (*authn
 	if err != nil {
 		return nil, err
 	}
-	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Log: log}
+	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Log: a.log}
 	if len(c.ACMEDomains) > 0 {
-		if lc.GetCertificate, err = acmeCertificates(c); err != nil {
+		a.acme, err = acme.New(acme.Config{
+			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory,
+			Dir: filepath.Join(c.Data, "acme"), Port: c.Port, Log: a.log,
+		})
+		if err != nil {
 			return nil, err
 		}
+		a.onClose(a.acme.Stop)
+		lc.GetCertificate, lc.NextProtos = a.acme.GetCertificate, a.acme.NextProtos()
 	}
 	return authn.NewListener(lc)
 }

@@ -94,6 +94,8 @@ type Config struct {
 	TLSKeyFile    string   `env:"TLS_KEY_FILE" example:"/etc/openclaw/tls.key" doc:"its key, PEM"`
 	ACMEDomains   []string `env:"ACME_DOMAINS" example:"openclaw.example.com" doc:"get certificates by ACME instead of files"`
 	ACMEEmail     string   `env:"ACME_EMAIL" example:"ops@example.com" doc:"account of ACME_DOMAINS"`
+	ACMEAgreed    bool     `env:"ACME_AGREED" envDefault:"false" example:"true" doc:"you have read the authority's terms"`
+	ACMEDirectory string   `env:"ACME_DIRECTORY" example:"https://acme.example.com/directory" doc:"the authority; default Let's Encrypt"`
 	ClientCAFile  string   `env:"CLIENT_CA_FILE" example:"/etc/openclaw/clients.pem" doc:"who signs client certificates (mTLS)"`
 	ClientCRLFile string   `env:"CLIENT_CRL_FILE" example:"/etc/openclaw/clients.crl" doc:"revoked client certificates"`
 	ClientCerts   string   `env:"CLIENT_CERTS" envDefault:"off" one:"off,optional,required" doc:"what the listener asks of clients"`
@@ -241,6 +243,9 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 	}
 	if len(c.ACMEDomains) > 0 && c.TLSCertFile != "" {
 		say("ACME_DOMAINS", "certificates come from ACME or from TLS_CERT_FILE, not from both")
+	}
+	if len(c.ACMEDomains) > 0 && c.Data == "" {
+		say("ACME_DOMAINS", "needs DATA_DIR, a folder for keys and certificates")
 	}
 	if c.ClientCerts != "off" && c.ClientCAFile == "" {
 		say("CLIENT_CERTS", "%s needs CLIENT_CA_FILE", c.ClientCerts)

@@ -52,6 +52,13 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(l) }()
 
+	if a.acme != nil { // the challenge is answered by the listener above
+		if err := a.acme.Start(context.WithoutCancel(ctx)); err != nil {
+			_ = server.Close()
+			return err
+		}
+	}
+
 	var metrics *http.Server
 	if a.Config.Monitoring {
 		ml, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Config.MetricsPort)))

@@ -24,6 +24,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
 	"github.com/Nissimmiracles/openclaw/internal/shield"
+	"github.com/Nissimmiracles/openclaw/internal/shield/listen"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
@@ -248,6 +249,9 @@ func (g *Gateway) authn(x *Exchange) error {
 	}
 	p, err := g.cfg.Auth.Authenticate(x.Request.Context(), authn.Request{Authorization: x.Request.Header["Authorization"], TLS: x.Request.TLS})
 	x.Principal = p
+	if err == nil {
+		listen.Authenticated(x.Request.Context()) // the last connection to be evicted
+	}
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/Nissimmiracles/openclaw/internal/shield"
 )
@@ -22,10 +23,23 @@ func (s *Store) Blocks() *Blocks { return &Blocks{s} }
 
 var _ shield.BlockStore = (*Blocks)(nil)
 
+// write runs one change of the history. Writers take turns until their commit,
+// so numbers become visible in their order and a follower skips none; blocks
+// are rare enough for that.
+func (b *Blocks) write(ctx context.Context, sql string, args ...any) (rows int64, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`SELECT pg_advisory_xact_lock(hashtext('block_changes'))`)
+	batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
+		rows = tag.RowsAffected()
+		return nil
+	})
+	return rows, b.s.pool.SendBatch(ctx, batch).Close()
+}
+
 // Put adds or replaces a block, unless an earlier one outlasts an automatic
 // newcomer.
 func (b *Blocks) Put(ctx context.Context, v shield.Block) error {
-	_, err := b.s.pool.Exec(ctx, `WITH put AS (
+	_, err := b.write(ctx, `WITH put AS (
 		INSERT INTO blocks (prefix, reason, owner, strikes, since, until) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (prefix) DO UPDATE SET reason = $2, owner = $3, strikes = $4, since = $5, until = $6
 			WHERE NOT ($3 = $7 AND blocks.until > $6)
@@ -38,12 +52,12 @@ func (b *Blocks) Put(ctx context.Context, v shield.Block) error {
 
 // Lift ends the block on exactly this prefix.
 func (b *Blocks) Lift(ctx context.Context, p netip.Prefix, by string) error {
-	tag, err := b.s.pool.Exec(ctx, `WITH gone AS (DELETE FROM blocks WHERE prefix = $1 RETURNING until > now() AS held)
+	n, err := b.write(ctx, `WITH gone AS (DELETE FROM blocks WHERE prefix = $1 RETURNING until > now() AS held)
 		INSERT INTO block_changes (prefix, lifted, by) SELECT $1, true, $2 FROM gone WHERE held`, p, by)
 	if err != nil {
 		return translate(err)
 	}
-	if tag.RowsAffected() == 0 {
+	if n == 0 {
 		return shield.ErrNotBlocked
 	}
 	return nil
@@ -68,23 +82,19 @@ func (b *Blocks) List(ctx context.Context, now time.Time) ([]shield.Block, error
 	return all, translate(err)
 }
 
-// Since returns the changes after cursor. It stops below the oldest transaction
-// still open: what is above may yet get an earlier neighbour.
+// Since returns the changes after cursor, or shield.ErrCursor when some of
+// them are no longer kept.
 func (b *Blocks) Since(ctx context.Context, cursor int64) ([]shield.Change, int64, error) {
-	var oldest *int64
-	if err := b.s.pool.QueryRow(ctx, `SELECT min(id) FROM block_changes`).Scan(&oldest); err != nil {
+	var oldest, newest int64
+	err := b.s.pool.QueryRow(ctx, `SELECT COALESCE(min(id), 0), COALESCE(max(id), 0) FROM block_changes`).Scan(&oldest, &newest)
+	if err != nil {
 		return nil, cursor, translate(err)
 	}
-	if cursor > 0 && oldest != nil && cursor < *oldest-1 {
-		var last int64
-		err := b.s.pool.QueryRow(ctx, `SELECT COALESCE(max(id), 0) FROM block_changes WHERE xid < pg_snapshot_xmin(pg_current_snapshot())`).Scan(&last)
-		if err != nil {
-			return nil, cursor, translate(err)
-		}
-		return nil, last, shield.ErrCursor
+	if cursor > 0 && cursor < oldest-1 {
+		return nil, newest, shield.ErrCursor
 	}
 	rows, err := b.s.pool.Query(ctx, `SELECT id, prefix, lifted, by, reason, owner, strikes, COALESCE(since, at), COALESCE(until, at)
-		FROM block_changes WHERE id > $1 AND xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY id LIMIT 10000`, cursor)
+		FROM block_changes WHERE id > $1 ORDER BY id LIMIT 10000`, cursor)
 	if err != nil {
 		return nil, cursor, translate(err)
 	}

@@ -11,10 +11,9 @@ CREATE INDEX certificate_names_subject ON certificate_names (tenant, subject);
 GRANT SELECT, INSERT, DELETE ON certificate_names TO openclaw_app;
 
 -- Blocked networks: the platform's, shared by all replicas. The history is what
--- replicas follow; xid tells them which of it can still grow a gap.
+-- replicas follow; writers take turns, so its numbers appear in order.
 CREATE TABLE block_changes (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
     prefix  cidr NOT NULL,
     lifted  boolean NOT NULL DEFAULT false,
     by      text NOT NULL DEFAULT '',
