@@ -43,7 +43,7 @@ const (
 	// and hyphens alone say nothing to a database that prose does not say.
 	maskSQL = mDigit | mQuote | mLess | mParen | mEquals | mSemi | mDollar | mBrace | mBracket | mHash | mStar | mPipe | mAt | mComma | mUnder | mGreater
 	// maskXSS: the anchors of script.
-	maskXSS = mLess | mParen | mEquals | mColon | mBrace | mBracket | mTick
+	maskXSS = mLess | mParen | mEquals | mColon | mBrace | mBracket | mTick | mPlus
 )
 
 var maskOf = func() (t [256]mask) {

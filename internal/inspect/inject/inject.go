@@ -61,6 +61,7 @@ func (d detector) Inspect(text string, _ inspect.Trust) inspect.Verdict {
 const (
 	blockAbove = 0.5
 	flagAbove  = 0.3
+	faint      = 0.15 // below this, reasons are not worth their allocations
 )
 
 // hit is the best evidence of one rule: its score and its place in the text.
@@ -145,7 +146,9 @@ func (s *scan) verdict(kind inspect.Kind, from, below rule) inspect.Verdict {
 	if c == 0 {
 		return v
 	}
-	v.Confidence = calibrate(c)
+	if v.Confidence = c; c < faint {
+		return v
+	}
 	switch {
 	case v.Confidence > blockAbove:
 		v.Decision = inspect.Block
@@ -173,8 +176,6 @@ func (s *scan) verdict(kind inspect.Kind, from, below rule) inspect.Verdict {
 	v.Families = slices.Compact(v.Families)
 	return v
 }
-
-func calibrate(c float64) float64 { return c }
 
 func scanText(text string, doSQL, doXSS bool) (sql, xss inspect.Verdict) {
 	sql, xss = inspect.Verdict{Kind: inspect.SQL}, inspect.Verdict{Kind: inspect.XSS}

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/base64"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -37,6 +38,7 @@ func (s *scan) certain(doSQL, doXSS bool) bool {
 
 func (s *scan) read(v *view, m mask, doSQL, doXSS bool) {
 	if doSQL && m&maskSQL != 0 {
+		s.lex.document = isDocument(v.text)
 		s.sqlScan(v, m&mPlus != 0 && m&mSpace == 0)
 	}
 	if doXSS && m&maskXSS != 0 {
@@ -158,6 +160,16 @@ func (v *view) at(i int) int32 {
 		return int32(v.base + i)
 	}
 	return v.off[i]
+}
+
+// isDocument says whether a text is an object or a list of JSON, at a glance. Its
+// double quotes are its own, however they count.
+func isDocument(t string) bool {
+	t = trim(t)
+	if len(t) < 2 || t[0] != '{' && t[0] != '[' || t[len(t)-1] != '}' && t[len(t)-1] != ']' {
+		return false
+	}
+	return strings.Count(t, `"`)&1 == 0
 }
 
 // blobMax bounds what is tried as base64 or hex.

@@ -253,7 +253,7 @@ func (s *scan) bareClaim(i int, where place, j, end int, left operandType) {
 			score = 0.2
 		}
 	case left.active():
-		score = [...]float64{pBreak: 0.9, pFirst: 0.85, pParen: 0.7, pStart: 0.75, pComment: 0.8, pNum: 0.6, pPair: 0.6, pWord: 0.5, pOther: 0.3}[where]
+		score = [...]float64{pBreak: 0.9, pFirst: 0.85, pParen: 0.45, pStart: 0.75, pComment: 0.8, pNum: 0.6, pPair: 0.6, pWord: 0.5, pOther: 0.3}[where]
 	case where == pFirst && left == oLit && over:
 		score = 0.6
 	case where == pBreak && left == oCall:

@@ -98,12 +98,13 @@ type lexer struct {
 	text      string
 	pos       int
 	plusSpace bool // "+" stands for a space: the text has none of its own
+	document  bool // a JSON document: double quotes close nothing of the application's
 	noClose   bool // no "*/" lies ahead, so an open "/*" runs to the end
 	parity    [3]uint8
 }
 
 func (l *lexer) reset(text string, plusSpace bool) {
-	*l = lexer{text: text, plusSpace: plusSpace}
+	*l = lexer{text: text, plusSpace: plusSpace, document: l.document}
 }
 
 // next reads one token; kind tEnd when the text is over.
@@ -210,6 +211,9 @@ func (l *lexer) quote(t *token, i int) {
 	p := &l.parity[0]
 	switch c {
 	case '"':
+		if l.document {
+			return
+		}
 		p = &l.parity[1]
 	case '`':
 		// in pairs it marks code in prose; alone it may end an identifier

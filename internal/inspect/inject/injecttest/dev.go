@@ -3,7 +3,9 @@ package injecttest
 import "math/rand/v2"
 
 // Dev makes the texts that rules may be tuned on.
-func Dev(seed uint64) []Sample { return devSet.make(seed) }
+func Dev(seed uint64) []Sample {
+	return append(devSet.make(seed), secondSet.make(seed+1<<32)...)
+}
 
 var devSet = set{
 	perSQL: 150, perXSS: 120, perGood: 400,
