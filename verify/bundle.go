@@ -68,13 +68,12 @@ func parseSalt(s string) (salt [16]byte) {
 }
 
 // parseHash reads a JSON string of 32 bytes in base64, in its one spelling.
-func parseHash(raw []byte) (h tlog.Hash, ok bool) {
+func parseHash(raw []byte) tlog.Hash {
 	var b [33]byte
-	if len(raw) != 46 {
-		return h, false
-	}
+	require(len(raw) == 46, "format", "malformed hash")
 	n, err := strictBase64.Decode(b[:], raw[1:45])
-	return tlog.Hash(b[:32]), err == nil && n == 32
+	require(n == 32 && err == nil, "format", "malformed hash")
+	return tlog.Hash(b[:32])
 }
 
 var strictBase64 = base64.StdEncoding.Strict()
@@ -83,9 +82,9 @@ var strictBase64 = base64.StdEncoding.Strict()
 // their number.
 func disclosed(body, raw []byte) int {
 	var fields, field scanner
-	_ = fields.scan(raw) // canonical, as part of the line
+	fields.scan(raw) // canonical, as part of the line
 	for _, f := range fields.members {
-		_ = field.scan(f.value)
+		field.scan(f.value)
 		m := append(field.members, member{}, member{})
 		require(len(m) == 4 && string(m[0].name) == "salt" && string(m[1].name) == "value", "commitment", "%q: want salt and value", f.name)
 		salt := parseSalt(strings.Trim(string(m[0].value), `"`))
@@ -95,12 +94,12 @@ func disclosed(body, raw []byte) int {
 	return len(fields.members)
 }
 
-// find gives the value at a path of member names joined by dots, or nil.
+// find gives the value at a path of member names joined by dots, or null.
 func find(value []byte, path string) []byte {
 	for name := range strings.SplitSeq(path, ".") {
 		var s scanner
-		_ = s.scan(value)
-		value = nil
+		s.scan(value)
+		value = []byte("null")
 		for _, m := range s.members {
 			if string(m.name) == name {
 				value = m.value

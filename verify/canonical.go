@@ -3,7 +3,7 @@ package verify
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"math/bits"
 	"strconv"
 	"unicode/utf8"
@@ -13,106 +13,90 @@ import (
 // Scheme (RFC 8785) as records use it: numbers are integers that fit a double
 // exactly, member names are ASCII without escapes, so that bytes sort them. Two
 // different byte strings that pass never mean the same value.
-func Canonical(b []byte) error { return new(scanner).scan(b) }
+func Canonical(b []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(p.(*Wrong).Why) // anything else goes on panicking
+		}
+	}()
+	new(scanner).scan(b)
+	return nil
+}
 
 // scanner walks one value and keeps the outermost members (or elements, which
-// have no name) as parts of the input. After the first fault every position is
-// past the end, so that the walk runs out by itself.
+// have no name) as parts of the input.
 type scanner struct {
 	b       []byte
+	i       int
 	members []member
 	odd     bool // the last string has an escape or bytes beyond ASCII
-	err     error
 }
 
 type member struct{ name, value []byte } // name without quotes, still escaped
 
-func (s *scanner) scan(b []byte) error {
-	s.b, s.members, s.err = b, s.members[:0], nil
-	if end := s.value(0, 0); end != len(b) {
-		s.fail(end, "bytes after the value")
-	} else if !utf8.Valid(b) {
-		s.fail(0, "not UTF-8")
-	}
-	return s.err
+func (s *scanner) scan(b []byte) {
+	s.b, s.i, s.members = b, 0, s.members[:0]
+	s.value(0)
+	require(s.i == len(b) && utf8.Valid(b), "canonical", "not one value in UTF-8")
 }
 
-func (s *scanner) fail(i int, what string) int {
-	if s.err == nil {
-		s.err = fmt.Errorf("not canonical JSON: %s at byte %d", what, i)
+func (s *scanner) at(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
+
+func (s *scanner) take(c byte) bool {
+	ok := s.at(c)
+	if ok {
+		s.i++
 	}
-	return len(s.b) + 1
+	return ok
 }
 
-func (s *scanner) at(i int) byte {
-	if i < len(s.b) {
-		return s.b[i]
-	}
-	return 0
-}
-
-func (s *scanner) value(i, depth int) int {
-	switch c := s.at(i); {
-	case depth > 32: // recursion on strangers' bytes; records need 4
-		return s.fail(i, "nested too deep")
+func (s *scanner) value(depth int) {
+	require(s.i < len(s.b) && depth <= 32, "canonical", "no value, or nested too deep") // records need 4
+	switch c := s.b[s.i]; {
 	case c == '"':
-		return s.str(i)
+		s.str()
 	case c == '{' || c == '[':
-		return s.container(i, depth, c+2) // '}' is '{'+2, ']' is '['+2
+		s.container(depth, c+2) // '}' is '{'+2, ']' is '['+2
 	case c == '-' || c >= '0' && c <= '9':
-		return s.number(i)
-	}
-	for _, word := range [...]string{"true", "false", "null"} {
-		if i < len(s.b) && bytes.HasPrefix(s.b[i:], []byte(word)) {
-			return i + len(word)
+		s.number()
+	default:
+		word := s.b[s.i:min(s.i+4, len(s.b))]
+		if c == 'f' {
+			word = s.b[s.i:min(s.i+5, len(s.b))]
 		}
-	}
-	return s.fail(i, "no value")
-}
-
-func (s *scanner) container(i, depth int, closer byte) int {
-	if s.at(i+1) == closer {
-		return i + 2
-	}
-	var name []byte
-	for {
-		if i++; closer == '}' {
-			start, prev := i+1, name
-			if i = s.str(i); s.odd || s.at(i) != ':' {
-				return s.fail(start, "no plain member name")
-			}
-			if name = s.b[start : i-1]; prev != nil && bytes.Compare(prev, name) >= 0 {
-				return s.fail(start, "duplicate or unsorted member")
-			}
-			i++
-		}
-		start := i
-		if i = s.value(i, depth+1); depth == 0 && s.err == nil {
-			s.members = append(s.members, member{name, s.b[start:i]})
-		}
-		if c := s.at(i); c == closer {
-			return i + 1
-		} else if c != ',' {
-			return s.fail(i, "no comma or end")
-		}
+		require(string(word) == "true" || string(word) == "false" || string(word) == "null", "canonical", "unknown word")
+		s.i += len(word)
 	}
 }
 
-// plain bytes stand for themselves in a string and need no look.
-var plain = func() (t [256]bool) {
-	for c := 0x20; c < 0x80; c++ {
-		t[c] = c != '"' && c != '\\'
+func (s *scanner) container(depth int, closer byte) {
+	if s.i++; s.take(closer) {
+		return
 	}
-	return t
-}()
+	for name := []byte(nil); ; {
+		if closer == '}' {
+			start, prev := s.i+1, name
+			s.str()
+			name = s.b[start : s.i-1]
+			require(!s.odd && (prev == nil || bytes.Compare(prev, name) < 0), "canonical", "a member is unsorted, a duplicate or not plain")
+			require(s.take(':'), "canonical", "no colon")
+		}
+		start := s.i
+		if s.value(depth + 1); depth == 0 {
+			s.members = append(s.members, member{name, s.b[start:s.i]})
+		}
+		if s.take(closer) {
+			return
+		}
+		require(s.take(','), "canonical", "no comma or end")
+	}
+}
 
-func (s *scanner) str(i int) int {
-	if s.at(i) != '"' {
-		return s.fail(i, "no string")
-	}
+func (s *scanner) str() {
+	require(s.take('"'), "canonical", "no string")
 	s.odd = false
 	const ones = 0x0101010101010101
-	for i++; i < len(s.b); i++ {
+	for i := s.i; i < len(s.b); i++ {
 		for i+8 < len(s.b) { // to the first byte that is not plain, eight at a time
 			x := binary.LittleEndian.Uint64(s.b[i:])
 			x = (x | (x - ones*' ') | ((x ^ ones*'"') - ones) | ((x ^ ones*'\\') - ones)) & (ones << 7)
@@ -120,24 +104,22 @@ func (s *scanner) str(i int) int {
 				break
 			}
 		}
-		c := s.b[i]
-		if plain[c] {
-			continue
-		}
-		if c == '"' {
-			return i + 1
-		}
-		if s.odd = true; c == '\\' {
+		switch c := s.b[i]; {
+		case c == '"':
+			s.i = i + 1
+			return
+		case c == '\\':
 			n := escape(s.b[i+1:])
-			if n == 0 {
-				return s.fail(i, "needless escape")
-			}
+			require(n > 0, "canonical", "an escape that is not the one way")
 			i += n
-		} else if c < ' ' {
-			return s.fail(i, "control character")
+			s.odd = true
+		case c >= 0x80:
+			s.odd = true
+		default:
+			require(c >= ' ', "canonical", "a bare control character")
 		}
 	}
-	return s.fail(i, "unfinished string")
+	require(false, "canonical", "a string without end")
 }
 
 // escape gives the length of the one escape RFC 8785 section 3.2.2.2 allows for a
@@ -153,14 +135,12 @@ func escape(b []byte) int {
 	return 0
 }
 
-func (s *scanner) number(i int) int {
-	start := i
-	for i++; s.at(i) >= '0' && s.at(i) <= '9'; i++ {
+func (s *scanner) number() {
+	start := s.i
+	for s.i++; s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9'; s.i++ {
 	}
-	raw := s.b[start:i]
+	raw := s.b[start:s.i]
 	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil || max(n, -n) >= 1<<53 || len(raw) > 1 && bytes.TrimPrefix(raw, []byte("-"))[0] == '0' {
-		return s.fail(start, "not an exact integer in its only form")
-	}
-	return i
+	require(err == nil && max(n, -n) < 1<<53 && (len(raw) == 1 || bytes.TrimPrefix(raw, []byte("-"))[0] != '0'),
+		"canonical", "not an exact integer in its only form")
 }

@@ -245,33 +245,21 @@ func (j *job) records(in *bufio.Reader, last int64) {
 		if line == nil {
 			return
 		}
-		if err := s.scan(line); err != nil {
-			require(false, "canonical", "%v", err)
-		}
-		var body, open, stated, seq []byte
-		for _, m := range s.members {
-			switch string(m.name) {
-			case "body":
-				body = m.value
-			case "disclosed":
-				open = m.value
-			case "block", "leaf":
-				stated = m.value
-			case "seq":
-				seq = m.value
-			default:
-				require(false, "format", "unknown member %q", m.name)
+		s.scan(line)
+		m := s.members
+		take := func(name string) (v []byte) {
+			if len(m) > 0 && string(m[0].name) == name {
+				v, m = m[0].value, m[1:]
 			}
+			return v
 		}
-		hash, ok := parseHash(stated)
-		if !ok && stated != nil {
-			require(false, "format", "malformed hash")
-		}
-		if body == nil && ok && len(s.members) == 1 && j.tree.size%256 == 0 {
-			j.tree.block, j.tree.stated = hash, true
+		block, body, open, leaf, seq := take("block"), take("body"), take("disclosed"), take("leaf"), take("seq")
+		if block != nil && len(s.members) == 1 && j.tree.size%256 == 0 {
+			j.tree.block, j.tree.stated = parseHash(block), true
 			continue
 		}
-		if body == nil || j.seq > last || !bytes.Equal(seq, strconv.AppendInt(number[:0], j.seq, 10)) {
+		require(block == nil && len(body) > 0 && body[0] == '{' && len(m) == 0, "format", "not a record")
+		if j.seq > last || !bytes.Equal(seq, strconv.AppendInt(number[:0], j.seq, 10)) {
 			require(false, "sequence", "in its place stands %.40q", seq)
 		}
 		j.sealed += bytes.Count(body, []byte(`{"commit":"`)) // no string can hold these bytes
@@ -281,11 +269,13 @@ func (j *job) records(in *bufio.Reader, last int64) {
 		}
 		if j.seq <= j.To {
 			line[7] = 0 // was the colon of {"body": and makes this an RFC 6962 leaf
-			computed := tlog.Hash(sha256.Sum256(line[7 : 8+len(body)]))
-			if !ok {
-				hash = computed
-			} else if hash != computed && j.suspect == nil {
-				j.suspect = &Wrong{"leaf", j.seq, 0, "its body does not have the leaf hash stated with it"}
+			hash := tlog.Hash(sha256.Sum256(line[7 : 8+len(body)]))
+			if leaf != nil {
+				stated := parseHash(leaf)
+				if stated != hash && j.suspect == nil {
+					j.suspect = &Wrong{"leaf", j.seq, 0, "its body does not have the leaf hash stated with it"}
+				}
+				hash = stated
 			}
 			if j.tree.add(0, hash); j.tree.bad && j.suspect == nil {
 				j.suspect = &Wrong{"block", j.seq - 255, j.seq, "their leaf hashes do not have the block hash stated with them"}
