@@ -160,6 +160,8 @@ func problem(x *gateway.Exchange, err error) huma.StatusError {
 }
 
 func init() {
+	// Without it {"role":…,"ROLE":…} is one key twice that no check sees.
+	huma.ValidateStrictCasing = true
 	// The library keeps this in a variable; there is one API in a process.
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return &statusError{gateway.ProblemOf(validation(status, msg, errs))}
@@ -180,6 +182,9 @@ const maxFields = 20
 // be secrets or attacks.
 func validation(status int, msg string, errs []error) *fault.Error {
 	f := fault.New(gateway.CodeOf(status), "%s", msg)
+	if f.Code == fault.MediaType { // the library repeats the header
+		f.Detail, errs = "want application/json", nil
+	}
 	for _, err := range errs {
 		if err == nil {
 			continue
@@ -191,7 +196,7 @@ func validation(status int, msg string, errs []error) *fault.Error {
 			f.Detail = known.Detail
 		case errors.As(err, &d):
 			e := d.ErrorDetail()
-			f.Fields = append(f.Fields, fault.Field{Location: bounded(e.Location), Message: bounded(e.Message)})
+			f.Fields = append(f.Fields, fault.Field{Location: place(e.Location), Message: bounded(e.Message)})
 		case status < 500:
 			f.Fields = append(f.Fields, fault.Field{Location: "body", Message: bounded(plainWords(err))})
 		}
@@ -200,6 +205,20 @@ func validation(status int, msg string, errs []error) *fault.Error {
 		}
 	}
 	return f
+}
+
+// place is where the library found something. A name in it may be the client's
+// own (an unknown field): one that is not plain is cut off, not echoed.
+func place(s string) string {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("._-[]", rune(c)) {
+			s = s[:i]
+			head, _, _ := strings.Cut(s, ".")
+			return bounded(head)
+		}
+	}
+	return bounded(s)
 }
 
 func bounded(s string) string {
@@ -213,7 +232,10 @@ func bounded(s string) string {
 func plainWords(err error) string {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
+	var known *fault.Error
 	switch {
+	case errors.As(err, &known):
+		return known.Detail
 	case errors.As(err, &syntax):
 		return "not valid JSON at byte " + strconv.FormatInt(syntax.Offset, 10)
 	case errors.As(err, &typ):
@@ -241,12 +263,16 @@ var strictJSON = huma.Format{
 	},
 	Unmarshal: func(data []byte, v any) error {
 		if !utf8.Valid(data) {
-			return fault.New(fault.Invalid, "the body is not valid UTF-8")
+			return errors.New("the body is not valid UTF-8")
 		}
-		if err := wellFormed(data); err != nil {
-			return err
+		err := wellFormed(data)
+		if err == nil {
+			err = json.Unmarshal(data, v)
 		}
-		return json.Unmarshal(data, v)
+		if err != nil { // the library shows this text to the client
+			return errors.New(plainWords(err))
+		}
+		return nil
 	},
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,6 +37,9 @@ func (a *API) audit() {
 				q.Types = append(q.Types, audit.Type(t))
 			}
 			for _, s := range in.Severity {
+				if !slices.Contains([]audit.Severity{audit.Info, audit.Warning, audit.High, audit.Critical}, audit.Severity(s)) {
+					return nil, &fault.Error{Code: fault.Unprocessable, Detail: "there is no such severity", Fields: []fault.Field{{Location: "query.severity", Message: "want INFO, WARNING, HIGH or CRITICAL"}}}
+				}
 				q.Severity = append(q.Severity, audit.Severity(s))
 			}
 			if in.Cursor != "" {
