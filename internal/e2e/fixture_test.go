@@ -340,6 +340,24 @@ func root(t testing.TB) *pgx.Conn {
 	return conn
 }
 
+// quiet makes one last request with token and waits until it is on record: all
+// that the tenant did before is then too.
+func quiet(t testing.TB, db *pgx.Conn, c *customer, token string) {
+	t.Helper()
+	last := "last-" + uuid.NewString()
+	ask{method: "GET", path: "/v1/me", token: token, header: http.Header{"X-Request-Id": {last}}}.send(t).want(t, 200)
+	deadline := time.Now().Add(10 * time.Second)
+	for n := 0; n == 0; {
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), last).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a read is not on record after 10 s")
+		}
+	}
+	settle(t, db, c.id)
+}
+
 // settle waits until every event of a tenant has its number.
 func settle(t testing.TB, db *pgx.Conn, id tenant.ID) {
 	t.Helper()
