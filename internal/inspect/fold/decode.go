@@ -57,28 +57,14 @@ func (t *Text) suspect() bool {
 		}
 		start := i
 		h := uint64(fnvOffset)
-		var digit, alpha, upper, high, nonhex bool
-	word:
-		for i < len(b) {
-			switch c := b[i]; wordClass[c] {
-			case 0:
-				break word
-			case 1:
-				digit = true
-			case 2:
-				alpha = true
-			case 3:
-				alpha, nonhex = true, true
-			case 4:
-				alpha, upper = true, true
-			case 5:
-				alpha, upper, nonhex = true, true, true
-			default:
-				high = true
-			}
+		var has uint8
+		for i < len(b) && wordClass[b[i]] != 0 {
+			has |= wordClass[b[i]]
 			h = (h ^ uint64(b[i]|0x20)) * fnvPrime
 			i++
 		}
+		digit, alpha, upper := has&hasDigit != 0, has&hasAlpha != 0, has&hasUpper != 0
+		high, nonhex := has&hasHigh != 0, has&hasNonhex != 0
 		n := i - start
 		if high {
 			run = i
@@ -142,22 +128,32 @@ func ciphers(w []byte) bool {
 	return vocab.has(hr) || vocab.has(hv)
 }
 
-// wordClass sorts bytes: 0 no word, 1 digit, 2 a-f, 3 g-z, 4 A-F, 5 G-Z, 6 high.
+// What a word holds.
+const (
+	hasDigit uint8 = 1 << iota
+	hasAlpha
+	hasUpper
+	hasNonhex
+	hasHigh
+)
+
+// wordClass tells what a byte adds to a word; 0 ends it.
 var wordClass = func() (t [256]uint8) {
 	for i := range t {
-		switch c := byte(i); {
+		c := byte(i)
+		switch {
 		case c >= utf8.RuneSelf:
-			t[i] = 6
+			t[i] = hasHigh
 		case isDigit(c):
-			t[i] = 1
-		case c >= 'a' && c <= 'f':
-			t[i] = 2
-		case c >= 'a' && c <= 'z':
-			t[i] = 3
-		case c >= 'A' && c <= 'F':
-			t[i] = 4
-		case c >= 'A' && c <= 'Z':
-			t[i] = 5
+			t[i] = hasDigit
+		case isAlpha(c):
+			t[i] = hasAlpha
+			if isUpper(c) {
+				t[i] |= hasUpper
+			}
+			if !isHexDigit(c) {
+				t[i] |= hasNonhex
+			}
 		}
 	}
 	return t

@@ -124,6 +124,7 @@ type window struct {
 // limits is tried, so text around an attack only adds candidates.
 func (s *scan) best(w *Weights) window {
 	top := window{score: float32(math.Inf(-1))}
+	length := &s.length
 	for i := range s.units {
 		var sum, rules float32
 		n := 0
@@ -138,7 +139,8 @@ func (s *scan) best(w *Weights) window {
 				sum += u.seam
 				rules += u.rseam
 			}
-			z := w.Bias + w.Length[lengthBucket(n)] + sum*w.Scale*inverseRoot[min(n, len(inverseRoot)-1)] + max(-RuleCap, min(RuleCap, rules))
+			m := min(n, len(inverseRoot)-1)
+			z := length[m] + sum*inverseRoot[m]*w.Scale + max(-RuleCap, min(RuleCap, rules))
 			if z > top.score {
 				top = window{i, j + 1, z}
 			}

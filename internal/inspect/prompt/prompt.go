@@ -66,7 +66,11 @@ func With(w *Weights) (*Detector, error) {
 	}
 	d := &Detector{lex: base.lex, rules: base.rules, weights: w}
 	d.scans.New = func() any {
-		return &scan{lex: d.lex, rules: d.rules, weights: &w.Table, rw: w.Rules}
+		s := &scan{lex: d.lex, rules: d.rules, weights: &w.Table, rw: w.Rules}
+		for n := range s.length {
+			s.length[n] = w.Bias + w.Length[lengthBucket(n)]
+		}
+		return s
 	}
 	return d, nil
 }

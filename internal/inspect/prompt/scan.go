@@ -34,7 +34,8 @@ type scan struct {
 	lex     *lexicon
 	rules   *ruleset
 	weights *[tableSize]int8
-	rw      []float32 // a weight per rule
+	rw      []float32                 // a weight per rule
+	length  [len(inverseRoot)]float32 // bias and weight of a window of so many tokens
 
 	toks    []token
 	segs    []segment

@@ -83,6 +83,30 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
+// What a word holds.
+const (
+	isDigit uint8 = 1 << iota
+	isLetter
+	isLower
+	isUpper
+)
+
+var kinds, lower = func() (k, l [256]uint8) {
+	for i := range k {
+		switch c := byte(i); {
+		case c >= '0' && c <= '9':
+			k[i], l[i] = isDigit, c
+		case c >= 'a' && c <= 'z':
+			k[i], l[i] = isLetter|isLower, c
+		case c >= 'A' && c <= 'Z':
+			k[i], l[i] = isLetter|isUpper, c|0x20
+		case c == '_':
+			k[i], l[i] = isLetter, c
+		}
+	}
+	return k, l
+}()
+
 // spaceless tells scripts whose writers put no spaces between words.
 func spaceless(r rune) bool {
 	return r >= 0x0E00 && r <= 0x0EFF || r >= 0x1000 && r <= 0x109F || r >= 0x1780 && r <= 0x17FF ||
@@ -135,6 +159,11 @@ func (s *scan) tokenize(b []byte) {
 			switch c {
 			case '!', '?', ';':
 				closeSeg(c)
+			case ':':
+				// a salutation, not a key of JSON
+				if n := len(toks); (i >= len(b) || class[b[i]] == 0) && n > 1 && toks[n-2].kind == wordTok {
+					closeSeg(c)
+				}
 			case '.':
 				if i >= n || class[b[i]] != 1 {
 					closeSeg(c)
@@ -145,24 +174,30 @@ func (s *scan) tokenize(b []byte) {
 			h := uint64(fnvOffset)
 			var stem uint32
 			points := 0
-			var digits, letters, upper int
+			var has uint8
 			k := wordTok
 		word:
 			for i < n {
 				c := b[i]
 				switch class[c] {
 				case 1:
-					if c <= '9' {
-						digits++
-					} else {
-						letters++
-						if c >= 'A' && c <= 'Z' {
-							upper++
-							c |= 0x20
+					// the tight loop of ordinary words
+					for {
+						has |= kinds[c]
+						h = (h ^ uint64(lower[c])) * fnvPrime
+						i++
+						if points++; points >= 3 && lex.stemBit(h) {
+							if x := fold32(h); lex.isStem(x) {
+								stem = x
+							}
+						}
+						if i >= n {
+							break word
+						}
+						if c = b[i]; class[c] != 1 {
+							continue word
 						}
 					}
-					h = (h ^ uint64(c)) * fnvPrime
-					i++
 				case 4:
 					r, w := utf8.DecodeRune(b[i:])
 					if spaceless(r) {
@@ -176,7 +211,7 @@ func (s *scan) tokenize(b []byte) {
 						}
 						k = punctTok
 					} else {
-						letters++
+						has |= isLetter | isLower
 					}
 					for j := range w {
 						h = (h ^ uint64(b[i+j])) * fnvPrime
@@ -187,7 +222,7 @@ func (s *scan) tokenize(b []byte) {
 					}
 				case 2:
 					// an apostrophe inside a word counts for nothing
-					if c == '\'' && i > start && i+1 < n && (class[b[i+1]] == 1 || class[b[i+1]] == 4) && letters > 0 {
+					if c == '\'' && i > start && i+1 < n && (class[b[i+1]] == 1 || class[b[i+1]] == 4) && has&isLetter != 0 {
 						i++
 						continue
 					}
@@ -204,17 +239,17 @@ func (s *scan) tokenize(b []byte) {
 			t := token{hash: fold32(h), stem: stem, start: uint32(start), end: uint32(i), kind: k, flags: quoted}
 			switch {
 			case k != wordTok:
-			case letters == 0:
-				t.kind, t.hash = numberTok, hashNum+uint32(min(digits, 15))
+			case has&isLetter == 0:
+				t.kind, t.hash, t.stem = numberTok, hashNum+uint32(min(i-start, 15)), 0
 			case i-start > longWord:
 				t.kind, t.hash, t.stem = blobTok, hashBlob, 0
 			default:
-				if digits > 0 {
+				if has&isDigit != 0 {
 					t.flags |= digitFlag
 				}
-				if upper >= 3 && upper == letters {
+				if has&(isUpper|isLower) == isUpper && i-start >= 3 {
 					t.flags |= capsFlag
-				} else if upper > 0 && b[start] < 'a' {
+				} else if has&isUpper != 0 && b[start] < 'a' {
 					t.flags |= titleFlag
 				}
 				if i < n && (b[i] == ':' || b[i] == '@' || b[i] == '.') {

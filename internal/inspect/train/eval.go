@@ -114,7 +114,9 @@ func evaluate(js []judged) Baseline {
 	for i := range js {
 		j := &js[i]
 		if j.Label == 0 {
-			neg = append(neg, j.p)
+			if j.Channel != "system" { // no gateway inspects its own system prompts
+				neg = append(neg, j.p)
+			}
 		} else {
 			pos = append(pos, j.p)
 			fams[j.Family] = append(fams[j.Family], j)
@@ -225,7 +227,7 @@ func document(b Baseline, d *prompt.Detector) string {
 	p := func(format string, a ...any) { fmt.Fprintf(&w, format, a...) }
 	p("## Prompt injection\n\n")
 	p("Written by `make eval`. Every figure comes from texts of a source that the judging model never saw: for each source a model was trained on all the others and on the generated texts, with the same settings as the weights that ship. `%s` never trains. One threshold, 0.5, everywhere; confidences are calibrated on the pooled unseen scores. Percent, but for AUC.\n\n", validateOnly)
-	p("Macro over sources: recall **%.1f**, false positives **%.2f**, balanced accuracy **%.1f**, pooled AUC **%.4f**, recall at 1 %% pooled false positives **%.1f**. The 24 regexes on the same texts: recall %.1f, false positives %.2f, balanced accuracy %.1f.\n\n",
+	p("Macro over sources: recall **%.1f**, false positives **%.2f**, balanced accuracy **%.1f**, pooled AUC **%.4f**, recall at 1 %% pooled false positives **%.1f** (the pool leaves out `gpt_system_prompts`). The 24 regexes on the same texts: recall %.1f, false positives %.2f, balanced accuracy %.1f.\n\n",
 		b.Macro.Recall, b.Macro.FPR, (b.Macro.Recall+100-b.Macro.FPR)/2, b.Macro.AUC, b.Macro.At1, b.Macro.RegexRecall, b.Macro.RegexFPR, (b.Macro.RegexRecall+100-b.Macro.RegexFPR)/2)
 	p("Throughput over the short texts (at most 400 bytes), one core: %.0f texts a second; the 24 regexes %.0f. %d named rules.\n\n", b.Texts, b.Regex, len(d.Rules()))
 	table := func(head string, rows map[string]Figures) {

@@ -27,7 +27,7 @@ type options struct {
 	hard       int // rounds of mining
 }
 
-var defaults = options{epochs: 5, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
+var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}
@@ -170,7 +170,9 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 				ws = append(ws, cut(s, a, b, weight(s)))
 			}
 		}
-		m.train(ws, o)
+		again := o
+		again.epochs = (o.epochs + 1) / 2
+		m.train(ws, again)
 	}
 	return m
 }

@@ -31,8 +31,9 @@ func trust(channel string) inspect.Trust {
 }
 
 // crossValidate scores every corpus text by a model trained on all other
-// sources and the generated texts.
-func crossValidate(samples []sample, d *prompt.Detector, seed uint64) []judged {
+// sources and the generated texts. It also returns the model that ships, which
+// is the one that holds out validateOnly.
+func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (out []judged, ships *linear) {
 	o := defaults
 	o.seed = seed
 	var names []string
@@ -44,9 +45,11 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) []judged {
 		}
 	}
 	sort.Strings(names)
-	var out []judged
 	for _, g := range names {
 		m := fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly && group(s.Source) != g }, o, len(d.Rules()))
+		if g == validateOnly {
+			ships = m
+		}
 		for i := range samples {
 			if s := &samples[i]; group(s.Source) == g {
 				z, _, _ := m.best(s)
@@ -59,7 +62,7 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) []judged {
 		t := trust(out[i].Channel)
 		out[i].p = 1 / (1 + math.Exp(-(float64(a[t])*out[i].z + float64(b[t]))))
 	}
-	return out
+	return out, ships
 }
 
 // calibrate fits a line per trust level on scores of unseen sources, every
@@ -149,7 +152,7 @@ func report(w io.Writer, js []judged) {
 		}
 		if j.Label == 1 {
 			pos = append(pos, j.p)
-		} else {
+		} else if j.Channel != "system" {
 			neg = append(neg, j.p)
 		}
 	}
@@ -179,7 +182,7 @@ func report(w io.Writer, js []judged) {
 	for _, k := range names {
 		r := rows[k]
 		rec, fpr := "    -", "    -"
-		if n := r.tp + r.fn; n > 0 {
+		if n := r.tp + r.fn; n > 4 {
 			v := 100 * float64(r.tp) / float64(n)
 			rec = fmt.Sprintf("%5.1f", v)
 			mr += v

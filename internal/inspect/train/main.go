@@ -61,11 +61,13 @@ func run(verb, dir string, seed uint64, scale float64) error {
 	case "all":
 		return train(d, samples, seed, start, true)
 	case "eval":
-		return write(crossValidate(samples, d, seed))
+		js, _ := crossValidate(samples, d, seed)
+		return write(js)
 	case "check":
-		return check(crossValidate(samples, d, seed))
+		js, _ := crossValidate(samples, d, seed)
+		return check(js)
 	case "folds":
-		folds := crossValidate(samples, d, seed)
+		folds, _ := crossValidate(samples, d, seed)
 		report(os.Stdout, folds)
 		return writeScores(folds)
 	}
@@ -85,7 +87,13 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 	made := g.Generate(seed, scale)
 	r := rand.New(rand.NewPCG(seed, 2))
 	hidden := corpus.Disguised(r, made, len(made)/7)
-	hidden = append(hidden, corpus.Disguised(r, examples, len(made)/7)...)
+	var plain []corpus.Example
+	for _, e := range examples {
+		if e.Label == 0 && e.Source != validateOnly || clear[e.Source] {
+			plain = append(plain, e)
+		}
+	}
+	hidden = append(hidden, corpus.Disguised(r, plain, len(made)/10)...)
 	made = append(made, hidden...)
 	sum := sha256.New()
 	for _, e := range made {
@@ -98,12 +106,9 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 }
 
 func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time, docs bool) error {
-	o := defaults
-	o.seed = seed
-	folds := crossValidate(samples, d, seed)
+	folds, m := crossValidate(samples, d, seed)
 	report(os.Stdout, folds)
 	a, b := calibrate(folds)
-	m := fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly }, o, len(d.Rules()))
 	w := m.quantise(a, b).Marshal()
 	if err := os.WriteFile(weightsPath, w, 0o644); err != nil {
 		return err

