@@ -115,6 +115,7 @@ func (l *relay) rewrite(pr *httputil.ProxyRequest) {
 		pr.Out.Header["User-Agent"] = nil // or the transport adds its own
 	}
 	rl.own(pr.Out.Header.Set)
+	rl.trail(pr)
 	u := &url.URL{Scheme: rl.e.httpScheme(), Host: rl.e.key.authority}
 	path, query, _ := cutQuery(rl.target)
 	u.RawQuery = query
@@ -127,6 +128,40 @@ func (l *relay) rewrite(pr *httputil.ProxyRequest) {
 	if rl.rt.KeepHost {
 		pr.Out.Host = pr.In.Host
 	}
+}
+
+// trail hands on the trailers that were announced and that a client may set:
+// their values come with the end of the content.
+func (rl *relayed) trail(pr *httputil.ProxyRequest) {
+	pr.Out.Trailer = nil
+	for name := range pr.In.Trailer {
+		if !stripped(name, rl.rt.pass) {
+			if pr.Out.Trailer == nil {
+				pr.Out.Trailer = http.Header{}
+			}
+			pr.Out.Trailer[name] = nil
+		}
+	}
+	if pr.Out.Trailer != nil && pr.Out.Body != nil {
+		pr.Out.Body = &trailBody{ReadCloser: pr.Out.Body, from: pr.In.Trailer, to: pr.Out.Trailer}
+	}
+}
+
+// trailBody copies trailers when the content ends, before the transport, which
+// reads it, looks for them.
+type trailBody struct {
+	io.ReadCloser
+	from, to http.Header
+}
+
+func (b *trailBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		for name := range b.to {
+			b.to[name] = b.from[name]
+		}
+	}
+	return n, err
 }
 
 func cutQuery(target string) (path, query string, ok bool) {

@@ -175,7 +175,7 @@ func cleanPath(decoded string) (string, error) {
 
 var errPath = errors.New("dot segments, backslashes and control characters are not passed on")
 
-var metadata = []netip.Prefix{
+var metadataServices = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::254/128"),  // AWS
 	netip.MustParsePrefix("fd20:ce::254/128"),   // Google
 	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba
@@ -193,7 +193,7 @@ func checkAddr(a netip.Addr, filled, loopback bool) error {
 	case filled && a.IsLoopback() && !loopback:
 		return fmt.Errorf("%s is loopback, which a tenant's name may not lead to", a)
 	}
-	for _, p := range metadata {
+	for _, p := range metadataServices {
 		if p.Contains(a) {
 			return fmt.Errorf("%s is a cloud's metadata service", a)
 		}
