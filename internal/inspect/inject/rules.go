@@ -26,7 +26,6 @@ const (
 	rFunc
 	rCharCode
 	rInsert
-	rDeclare
 	rVersion
 	rArithmetic
 	rObfuscated
@@ -36,7 +35,6 @@ const (
 	rCypherClause
 	rCypherCall
 	rCypherLoad
-	rVoterSQL
 
 	rTag
 	rEvent
@@ -49,7 +47,6 @@ const (
 	rMarkup
 	rSymbols
 	rUTF7
-	rVoterXSS
 	ruleCount
 )
 
@@ -75,7 +72,6 @@ var rules = [ruleCount]struct {
 	rFunc:         {"sql.blind_function", "boolean", inspect.SQL},
 	rCharCode:     {"sql.char_code", "obfuscation", inspect.SQL},
 	rInsert:       {"sql.values_breakout", "breakout", inspect.SQL},
-	rDeclare:      {"sql.declare", "stacked", inspect.SQL},
 	rVersion:      {"sql.server_variable", "catalogue", inspect.SQL},
 	rArithmetic:   {"sql.arithmetic_breakout", "breakout", inspect.SQL},
 	rObfuscated:   {"sql.comment_obfuscation", "obfuscation", inspect.SQL},
@@ -85,7 +81,6 @@ var rules = [ruleCount]struct {
 	rCypherClause: {"cypher.breakout", "cypher", inspect.SQL},
 	rCypherCall:   {"cypher.call", "cypher", inspect.SQL},
 	rCypherLoad:   {"cypher.load_csv", "cypher", inspect.SQL},
-	rVoterSQL:     {"sql.fingerprint", "fingerprint", inspect.SQL},
 
 	rTag:            {"xss.tag", "markup", inspect.XSS},
 	rEvent:          {"xss.event_handler", "event", inspect.XSS},
@@ -98,5 +93,4 @@ var rules = [ruleCount]struct {
 	rMarkup:         {"xss.markup_breakout", "markup", inspect.XSS},
 	rSymbols:        {"xss.symbol_script", "obfuscation", inspect.XSS},
 	rUTF7:           {"xss.utf7", "obfuscation", inspect.XSS},
-	rVoterXSS:       {"xss.fingerprint", "fingerprint", inspect.XSS},
 }

@@ -7,7 +7,6 @@ func (s *scan) sink(t string, i int) {
 	for j > 0 && i-j < 4 && t[j-1] <= ' ' {
 		j--
 	}
-	wrapped := false // (alert)(1)
 	if j > 0 && t[j-1] == ')' && t[i] == '(' || j > 1 && t[j-1] == ']' {
 		s.indirect(t, i, j)
 	}
@@ -26,7 +25,7 @@ func (s *scan) sink(t string, i int) {
 	var buf [40]byte
 	name := lowered(&buf, t[j:end])
 	weight := sinkScore[string(name)]
-	if weight == 0 || wrapped {
+	if weight == 0 {
 		return
 	}
 	if string(name) == "expression" {
