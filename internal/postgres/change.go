@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
@@ -49,11 +50,11 @@ func (s *Store) change(ctx context.Context, scope tenant.Scope, ev audit.Event, 
 	if err := fn(tx); err != nil {
 		return audit.Receipt{}, err
 	}
-	sealed, err := audit.Seal(ev, s.now)
+	sealed, err := record.Seal(scope.ID().String(), ev, s.now)
 	if err != nil {
 		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
 	}
-	queueEvent(tx.queue, scope.ID(), sealed)
+	queueEvent(tx.queue, scope.ID(), &sealed)
 	tx.queue.Queue(`COMMIT`)
 	if err := tx.flush(ctx); err != nil {
 		return audit.Receipt{}, err

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
@@ -26,14 +27,15 @@ const (
 const insertEvent = `WITH e AS (
 	INSERT INTO audit_events (tenant_id, id, at, type, severity, actor, resource, outcome, request_id, body, leaf)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11))
-	INSERT INTO audit_personal (tenant_id, event_id, salt, actor_name, ip, user_agent)
+	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent)
 	VALUES ($1, $2, $12, $13, $14, $15)`
 
 // queueEvent adds an event to a transaction that has its tenant set.
-func queueEvent(b *pgx.Batch, id tenant.ID, e audit.Sealed) {
+func queueEvent(b *pgx.Batch, id tenant.ID, e *record.Sealed) {
+	salts := e.Salts.Bytes()
 	b.Queue(insertEvent, id.String(), e.ID, e.Time, string(e.Type), string(e.Severity), e.Actor.ID, e.Resource,
 		string(e.Outcome), e.RequestID, string(e.Body), e.Leaf[:],
-		e.Salt[:], nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent))
+		salts[:], nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent))
 }
 
 func nullable(s string) *string {
@@ -57,7 +59,7 @@ type recorder struct {
 // waiting is an event and who waits for it; done is nil for a note.
 type waiting struct {
 	scope tenant.Scope
-	event audit.Sealed
+	event record.Sealed
 	done  chan error
 }
 
@@ -85,7 +87,7 @@ func (s *Store) Record(ctx context.Context, scope tenant.Scope, ev audit.Event) 
 	if err := scope.Check(); err != nil {
 		return audit.Receipt{}, err
 	}
-	sealed, err := audit.Seal(ev, s.now)
+	sealed, err := record.Seal(scope.ID().String(), ev, s.now)
 	if err != nil {
 		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
 	}
@@ -111,7 +113,7 @@ func (s *Store) Note(ctx context.Context, scope tenant.Scope, ev audit.Event) er
 	if err := scope.Check(); err != nil {
 		return err
 	}
-	sealed, err := audit.Seal(ev, s.now)
+	sealed, err := record.Seal(scope.ID().String(), ev, s.now)
 	if err != nil {
 		return fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
 	}
@@ -195,7 +197,7 @@ const insertEvents = `WITH e AS (
 	INSERT INTO audit_events (tenant_id, id, at, type, severity, actor, resource, outcome, request_id, body, leaf)
 	SELECT $1, * FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
 		$9::text[], $10::text[], $11::bytea[]))
-	INSERT INTO audit_personal (tenant_id, event_id, salt, actor_name, ip, user_agent)
+	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent)
 	SELECT $1, * FROM unnest($2::uuid[], $12::bytea[], $13::text[], $14::text[], $15::text[])`
 
 func (r *recorder) commit(byTenant map[tenant.ID][]waiting) error {
@@ -205,12 +207,12 @@ func (r *recorder) commit(byTenant map[tenant.ID][]waiting) error {
 	for id, ws := range byTenant {
 		b.Queue(setTenant, id.String())
 		if len(ws) == 1 {
-			queueEvent(b, id, ws[0].event)
+			queueEvent(b, id, &ws[0].event)
 			continue
 		}
 		c := newColumns(len(ws))
-		for _, w := range ws {
-			c.add(w.event)
+		for i := range ws {
+			c.add(&ws[i].event)
 		}
 		b.Queue(insertEvents, id.String(), c.id, c.at, c.kind, c.severity, c.actor, c.resource, c.outcome, c.request,
 			c.body, c.leaf, c.salt, c.name, c.ip, c.agent)
@@ -231,7 +233,8 @@ func newColumns(n int) *columns {
 	return &columns{id: make([]string, 0, n), at: make([]time.Time, 0, n)}
 }
 
-func (c *columns) add(e audit.Sealed) {
+func (c *columns) add(e *record.Sealed) {
+	salts := e.Salts.Bytes()
 	c.id = append(c.id, e.ID.String())
 	c.at = append(c.at, e.Time)
 	c.kind = append(c.kind, string(e.Type))
@@ -241,8 +244,8 @@ func (c *columns) add(e audit.Sealed) {
 	c.outcome = append(c.outcome, string(e.Outcome))
 	c.request = append(c.request, e.RequestID)
 	c.body = append(c.body, string(e.Body))
-	c.leaf = append(c.leaf, append([]byte(nil), e.Leaf[:]...))
-	c.salt = append(c.salt, append([]byte(nil), e.Salt[:]...))
+	c.leaf = append(c.leaf, e.Leaf[:])
+	c.salt = append(c.salt, salts[:])
 	c.name = append(c.name, nullable(e.Actor.Name))
 	c.ip = append(c.ip, nullable(e.IPString()))
 	c.agent = append(c.agent, nullable(e.UserAgent))

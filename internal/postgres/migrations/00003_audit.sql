@@ -26,7 +26,7 @@ CREATE INDEX audit_events_xid ON audit_events (tenant_id, xid);
 CREATE TABLE audit_personal (
     tenant_id  uuid NOT NULL REFERENCES tenants (id),
     event_id   uuid NOT NULL,
-    salt       bytea NOT NULL CHECK (length(salt) = 16),
+    salts      bytea NOT NULL CHECK (length(salts) = 48), -- of name, address, user agent
     actor_name text,
     ip         text,
     user_agent text,
