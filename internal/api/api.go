@@ -37,6 +37,8 @@ type Deps struct {
 	Tiers    *quota.Tiers
 	Limiter  quota.Limiter // nil: switched off
 	Shield   Blocks        // nil: switched off
+	// Auth proves an OAuth client by its certificate; nil: by secrets alone.
+	Auth     gateway.Authenticator
 	JWKS     func() []byte
 	Issuer   string
 	Version  string

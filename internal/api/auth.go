@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,9 +11,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway"
 	"github.com/Nissimmiracles/openclaw/internal/identity"
+	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 )
 
@@ -154,15 +158,44 @@ func client(x *gateway.Exchange, form url.Values) (id, secret string, err error)
 	return id, secret, nil
 }
 
+// prove proves an OAuth client: by its secret, or, when it sends its client_id
+// and no secret, by the client certificate of its connection (RFC 8705 section
+// 2.1, tls_client_auth). thumbprint is the certificate's in the second case,
+// and zero in the first.
+func (a *API) prove(x *gateway.Exchange, form url.Values) (room plane.Room, s identity.ServiceAccount, thumbprint [32]byte, err error) {
+	ctx := x.Request.Context()
+	id, secret, err := client(x, form)
+	if err != nil {
+		return room, s, thumbprint, err
+	}
+	if _, _, basic := x.Request.BasicAuth(); basic || form.Has("client_secret") || a.deps.Auth == nil || x.Request.TLS == nil || len(x.Request.TLS.PeerCertificates) == 0 {
+		room, s, err = a.deps.Identity.Client(ctx, caller(x), id, secret)
+		return room, s, thumbprint, err
+	}
+	p, err := a.deps.Auth.Authenticate(ctx, authn.Request{TLS: x.Request.TLS})
+	if code := fault.CodeOf(err); code == fault.Unauthorized || code == fault.Suspended {
+		return room, s, thumbprint, a.deps.Identity.CertificateRefused(ctx, caller(x), id, cmp.Or(authn.Reason(err), string(code)))
+	}
+	if err != nil {
+		return room, s, thumbprint, err
+	}
+	room, s, err = a.deps.Identity.CertifiedClient(ctx, caller(x), id, p)
+	return room, s, p.Thumbprint, err
+}
+
+// oauthToken is the client credentials grant (RFC 6749 section 4.4). There is
+// no refresh token: the credential is one. A client proved by its certificate
+// gets a token that is worth nothing without the certificate's key (RFC 8705
+// section 3).
 func (a *API) oauthToken(x *gateway.Exchange, form url.Values) (any, error) {
 	if g := form.Get("grant_type"); g != "client_credentials" {
 		return nil, fault.New(fault.Invalid, "grant_type: want client_credentials (people use /v1/auth/login)")
 	}
-	id, secret, err := client(x, form)
+	room, s, thumbprint, err := a.prove(x, form)
 	if err != nil {
 		return nil, err
 	}
-	t, err := a.deps.Identity.ClientToken(x.Request.Context(), caller(x), id, secret)
+	t, err := a.deps.Identity.OpenAccount(x.Request.Context(), caller(x), room, s, thumbprint)
 	if err != nil {
 		return nil, err
 	}
@@ -186,14 +219,16 @@ type Introspection struct {
 	TenantID  string   `json:"tenant_id,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
 	ExpiresAt int64    `json:"exp,omitempty"`
+	Confirm   *Confirm `json:"cnf,omitempty"`
+}
+
+// Confirm says which certificate a token is bound to (RFC 8705 section 3.2).
+type Confirm struct {
+	Thumbprint string `json:"x5t#S256"`
 }
 
 func (a *API) oauthIntrospect(x *gateway.Exchange, form url.Values) (any, error) {
-	id, secret, err := client(x, form)
-	if err != nil {
-		return nil, err
-	}
-	room, _, err := a.deps.Identity.Client(x.Request.Context(), caller(x), id, secret)
+	room, _, _, err := a.prove(x, form)
 	if err != nil {
 		return nil, err
 	}
@@ -201,8 +236,12 @@ func (a *API) oauthIntrospect(x *gateway.Exchange, form url.Values) (any, error)
 	if err != nil || p.Tenant != room.Scope().ID() {
 		return Introspection{}, nil
 	}
-	return Introspection{
+	out := Introspection{
 		Active: true, Subject: p.Subject, TenantID: p.Tenant.String(), Roles: p.Roles.Names(),
 		Scope: strings.Join(p.Grants.Names(), " "), ExpiresAt: p.Expiry.Unix(),
-	}, nil
+	}
+	if p.Thumbprint != [32]byte{} {
+		out.Confirm = &Confirm{base64.RawURLEncoding.EncodeToString(p.Thumbprint[:])}
+	}
+	return out, nil
 }

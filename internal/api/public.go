@@ -41,14 +41,17 @@ func (a *API) wellKnown() {
 		_, _ = x.Writer.Write(a.deps.JWKS())
 	})
 	a.plainRoute("/.well-known/oauth-authorization-server", "OAuth metadata (RFC 8414)", policy.PublicWellknown, "probe", func(x *gateway.Exchange) {
-		iss := a.deps.Issuer
+		iss, methods := a.deps.Issuer, []string{"client_secret_basic", "client_secret_post"}
+		if a.deps.Auth != nil {
+			methods = append(methods, "tls_client_auth")
+		}
 		writeJSON(x.Writer, http.StatusOK, map[string]any{
 			"issuer": iss, "jwks_uri": iss + "/.well-known/jwks.json",
 			"token_endpoint": iss + "/oauth/token", "revocation_endpoint": iss + "/oauth/revoke", "introspection_endpoint": iss + "/oauth/introspect",
 			"grant_types_supported": []string{"client_credentials"}, "response_types_supported": []string{},
-			"token_endpoint_auth_methods_supported":         []string{"client_secret_basic", "client_secret_post"},
-			"introspection_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
-			"tls_client_certificate_bound_access_tokens":    true,
+			"token_endpoint_auth_methods_supported":         methods,
+			"introspection_endpoint_auth_methods_supported": methods,
+			"tls_client_certificate_bound_access_tokens":    a.deps.Auth != nil,
 		})
 	})
 	a.plainRoute("/.well-known/security.txt", "Where to report a weakness (RFC 9116)", policy.PublicWellknown, "probe", func(x *gateway.Exchange) {

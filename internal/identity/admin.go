@@ -13,10 +13,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/identity/password"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
 // Granter is who hands out power: the roles they hold bound what they can give.
@@ -178,6 +180,9 @@ func (s *Service) UpdateUser(ctx context.Context, room plane.Room, by Granter, e
 	if err := s.outranks(by, u); err != nil {
 		return User{}, err
 	}
+	if ifVersion == 0 {
+		ifVersion = u.Version // what was judged is what is changed: a rename must not undo a disabling
+	}
 	ev.Type, ev.Resource = audit.UserChanged, "user/"+id.String()
 	ev.Details = map[string]any{"change": "updated"}
 	if name != nil {
@@ -212,6 +217,9 @@ func (s *Service) DeleteUser(ctx context.Context, room plane.Room, by Granter, e
 	}
 	if err := s.outranks(by, u); err != nil {
 		return err
+	}
+	if ifVersion == 0 {
+		ifVersion = u.Version // who was outranked may have been promoted since
 	}
 	ev.Type, ev.Severity, ev.Resource, ev.Details = audit.UserChanged, audit.Warning, "user/"+id.String(), map[string]any{"change": "deleted"}
 	_, err = room.Change(ctx, ev, func(tx plane.Tx) error {
@@ -272,7 +280,7 @@ func (s *Service) setPassword(ctx context.Context, room plane.Room, ev audit.Eve
 		return err
 	}
 	ev.Type, ev.Severity, ev.Resource, ev.Details = audit.PasswordChanged, audit.Warning, "user/"+u.ID.String(), map[string]any{"change": how}
-	_, err = room.Change(ctx, ev, func(tx plane.Tx) error { return s.Store.SetPassword(ctx, tx, u.ID, hash, oneTime) })
+	_, err = room.Change(ctx, ev, func(tx plane.Tx) error { return s.Store.SetPassword(ctx, tx, u.ID, hash, oneTime, u.Version) })
 	if err == nil {
 		s.forget(room.Scope().ID(), u.ID)
 	}
@@ -300,11 +308,17 @@ func (s *Service) SetAccount(ctx context.Context, room plane.Room, by Granter, e
 	if err := cleanName(a.Name); err != nil || a.Name == "" {
 		return a, &fault.Error{Code: fault.Unprocessable, Detail: "the name is not usable", Fields: []fault.Field{{Location: "body.name", Message: "want 1 to 100 printable characters"}}}
 	}
+	if a.Certificate, err = cleanCertificate(a.Certificate, room.Scope().ID()); err != nil {
+		return a, err
+	}
 	if create {
 		a.ID = uuid.Must(uuid.NewV7())
 	}
 	ev.Type, ev.Severity, ev.Resource = audit.APIKeyCreated, audit.Warning, "service_account/"+a.ID.String()
 	ev.Details = map[string]any{"grants": grants.Names(), "active": a.Active, "created": create}
+	if a.Certificate != "" {
+		ev.Details["certificate"] = a.Certificate
+	}
 	var out ServiceAccount
 	_, err = room.Change(ctx, ev, func(tx plane.Tx) (err error) {
 		for _, f := range before {
@@ -346,6 +360,21 @@ func cleanEmail(s string) (string, error) {
 		return "", &fault.Error{Code: fault.Unprocessable, Detail: "the e-mail address is not usable", Fields: []fault.Field{{Location: "body.email", Message: "want a plain address, as in ada@example.com"}}}
 	}
 	return strings.ToLower(s), nil
+}
+
+// cleanCertificate brings a certificate's name into the form it is looked up
+// by. Names of operators are the house's: a tenant that took one first would
+// keep an operator out.
+func cleanCertificate(s string, id tenant.ID) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	n, err := authn.ParseName(s)
+	_, path, _ := strings.Cut(strings.TrimPrefix(string(n), "spiffe://"), "/")
+	if err != nil || (id != tenant.House && strings.HasPrefix(path, "operator/")) {
+		return "", &fault.Error{Code: fault.Unprocessable, Detail: "the certificate's name is not usable", Fields: []fault.Field{{Location: "body.certificate", Message: "want a SPIFFE ID outside /operator/, as in spiffe://example.com/service/billing, or a DNS name"}}}
+	}
+	return string(n), nil
 }
 
 func cleanName(s string) error {
