@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
@@ -107,10 +108,14 @@ func (a *API) blocks() {
 			if err != nil {
 				return nil, err
 			}
-			b, err := a.deps.Shield.Block(ctx, p, time.Duration(in.Body.Seconds)*time.Second, in.Body.Reason, "operator "+x.Principal.Subject)
-			if err != nil {
+			if err := intend(ctx, x, p, "block_asked", map[string]any{"why": in.Body.Reason, "seconds": in.Body.Seconds}); err != nil {
 				return nil, err
 			}
+			b, err := a.deps.Shield.Block(ctx, p, time.Duration(in.Body.Seconds)*time.Second, in.Body.Reason, "operator "+x.Principal.Subject)
+			if err != nil {
+				return nil, err // a second event says that it failed
+			}
+			x.Settle()
 			return &Out[shield.Block]{b}, nil
 		})
 	register(a, op{method: "DELETE", path: "/v1/blocks/{prefix...}", id: "lift-block", summary: "Lift a block (platform operator)", action: policy.PlatformBlocksManage, class: "write", status: 204},
@@ -124,6 +129,22 @@ func (a *API) blocks() {
 			if err != nil {
 				return nil, fault.New(fault.NotFound, "there is no such thing here")
 			}
-			return nil, a.deps.Shield.Lift(ctx, p, "operator "+x.Principal.Subject)
+			if err := intend(ctx, x, p, "lift_asked", nil); err != nil {
+				return nil, err
+			}
+			if err := a.deps.Shield.Lift(ctx, p, "operator "+x.Principal.Subject); err != nil {
+				return nil, err
+			}
+			x.Settle()
+			return nil, nil
 		})
+}
+
+// intend makes what an operator is about to do to an address durable: no
+// receipt, no effect. The shield's own event follows when it is done.
+func intend(ctx context.Context, x *gateway.Exchange, p netip.Prefix, what string, details map[string]any) error {
+	ev := x.Event(audit.DDoSBlocked, "block/"+p.String())
+	ev.Severity, ev.Reason, ev.Details = audit.Warning, what, details
+	_, err := x.Room.Record(ctx, ev)
+	return err
 }
