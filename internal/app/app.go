@@ -84,6 +84,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 			return nil, fmt.Errorf("RATE_LIMIT_TIERS_FILE: %w", err)
 		}
 	}
+	if off := a.Tiers.Table().SwitchedOff(); len(off) > 0 && c.Env == "production" {
+		return nil, fmt.Errorf("RATE_LIMIT_TIERS_FILE: %v say off, which ENV=production does not start with; unlimited is a decision, off is a protection switched off", off)
+	}
 	if _, err := a.Tiers.Table().Tier(c.Tier); err != nil {
 		return nil, fmt.Errorf("RATE_LIMIT_TIER: %q is not in the table of tiers; as in RATE_LIMIT_TIER=standard", c.Tier)
 	}
@@ -187,6 +190,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	if a.Shield != nil {
 		deps.Shield = a.Shield
+	}
+	if clients != nil {
+		deps.Auth = auth
 	}
 	if a.API, err = api.New(routes, deps); err != nil {
 		return nil, err
@@ -299,6 +305,15 @@ func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 	}
 	a.limits = client
 	a.onClose(client.Close)
+	// One that is away comes back; one that may forget limits never counts.
+	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := client.Check(soon); err != nil && !errors.Is(err, redis.ErrAway) && soon.Err() == nil {
+		if c.Env == "production" {
+			return nil, fmt.Errorf("RATE_LIMIT_REDIS_URL: %w", err)
+		}
+		a.log.Warn("the store of rate limits may forget them", "error", err)
+	}
 	fail := redis.Deny
 	if c.LimitOnFailure == "local" {
 		fail = redis.Local

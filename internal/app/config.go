@@ -78,7 +78,7 @@ type Config struct {
 	LimitRedisURL  Secret        `env:"RATE_LIMIT_REDIS_URL" example:"redis://cache:6379" doc:"exact limits over several replicas; default REDIS_URL; without it limits are per process"`
 	LimitOnFailure string        `env:"RATE_LIMIT_ON_FAILURE" envDefault:"deny" one:"deny,local" doc:"while Redis is away: refuse, or each replica its share"`
 	LimitLease     int           `env:"RATE_LIMIT_LEASE" envDefault:"0" example:"20" doc:"tokens a replica may fetch at a time; 0 is exact"`
-	Replicas       int           `env:"REPLICAS" envDefault:"1" example:"3" doc:"how many share the limits"`
+	Replicas       int           `env:"REPLICAS" envDefault:"1" example:"3" doc:"how many share the limits; more than one needs Redis"`
 	IPLimit        int           `env:"DDOS_IP_LIMIT" envDefault:"1000" example:"1000" doc:"requests per minute and address"`
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
 
@@ -256,6 +256,27 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 	if (len(c.GeoBlock) > 0 || len(c.GeoAllow) > 0) && c.GeoDatabase == "" {
 		say("GEO_DATABASE", "GEO_BLOCK and GEO_ALLOW need it; as in GEO_DATABASE=/var/lib/geo/country.mmdb")
 	}
+	for name, ps := range map[string]Networks{"TRUSTED_PROXIES": c.Proxies, "ADMIN_IP_ALLOWLIST": c.AdminAllow} {
+		for _, p := range ps {
+			if p.Bits() == 0 {
+				say(name, "%s is everybody; name your own networks, as in %s=10.0.0.0/8", p, name)
+			}
+		}
+	}
+	if c.ProxyHeader != "" && len(c.Proxies) == 0 {
+		say("TRUSTED_PROXY_HEADER", "without TRUSTED_PROXIES no header is believed; as in TRUSTED_PROXIES=10.0.0.0/8")
+	}
+	if c.ClientCRLFile != "" && c.ClientCAFile == "" {
+		say("CLIENT_CRL_FILE", "needs CLIENT_CA_FILE, whose certificates it revokes")
+	}
+	if c.rateLimitURL() == "" {
+		if c.Replicas > 1 {
+			say("REPLICAS", "%d replicas without RATE_LIMIT_REDIS_URL would each admit the whole limit; as in RATE_LIMIT_REDIS_URL=redis://cache:6379", c.Replicas)
+		}
+		if c.LimitLease > 0 {
+			say("RATE_LIMIT_LEASE", "leases tokens from RATE_LIMIT_REDIS_URL, which is not set")
+		}
+	}
 	for _, o := range c.Origins {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Hostname() != "localhost") {
 			say("ALLOWED_ORIGINS", "%q is no origin; as in ALLOWED_ORIGINS=https://app.example.com", o)
@@ -264,6 +285,9 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 	if c.Env == "production" {
 		for _, off := range c.Off() {
 			say(off, "switched off, which ENV=production does not start with; unset it")
+		}
+		if c.ClientCAFile != "" && c.ClientCerts == "off" {
+			say("CLIENT_CERTS", "off, so that nobody looks at CLIENT_CA_FILE; as in CLIENT_CERTS=optional")
 		}
 	}
 	_ = environ
