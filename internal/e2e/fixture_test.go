@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/Nissimmiracles/openclaw/internal/app"
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/identity"
@@ -338,6 +340,26 @@ func root(t testing.TB) *pgx.Conn {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
+}
+
+// another runs one more replica on the same database for the test.
+func another(t testing.TB, c app.Config) *replica {
+	t.Helper()
+	var err error
+	if c.Port, err = app.FreePort(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.Build(t.Context(), c, slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := serve(a)
+	if err != nil {
+		a.Close()
+		t.Fatal(err)
+	}
+	t.Cleanup(r.stop)
+	return r
 }
 
 // quiet makes one last request with token and waits until it is on record: all

@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"log/slog"
 	"math/big"
 	"net/http"
 	"os"
@@ -24,7 +23,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/Nissimmiracles/openclaw/internal/app"
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
@@ -430,18 +428,7 @@ func TestKeyRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if c.Port, err = app.FreePort(); err != nil {
-		t.Fatal(err)
-	}
-	a, err := app.Build(t.Context(), c, slog.New(slog.NewTextHandler(logs, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rotated, err := serve(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(rotated.stop)
+	rotated := another(t, c)
 
 	kids := func(to *replica) (out []string) {
 		var set struct {
