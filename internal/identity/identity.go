@@ -78,7 +78,7 @@ type Store interface {
 	Users(ctx context.Context, s tenant.Scope, afterEmail string, limit int) ([]User, error)
 	InsertUser(ctx context.Context, tx plane.Tx, u User, emailDigest [32]byte) error
 	UpdateUser(ctx context.Context, tx plane.Tx, u User, ifVersion int64) (User, error)
-	SetPassword(ctx context.Context, tx plane.Tx, id uuid.UUID, hash string, mustChange bool) error
+	SetPassword(ctx context.Context, tx plane.Tx, id uuid.UUID, hash string, mustChange bool, ifVersion int64) error
 	// Rehash replaces the hash of an unchanged password: nothing else ends.
 	Rehash(ctx context.Context, tx plane.Tx, id uuid.UUID, hash string) error
 	DeleteUser(ctx context.Context, tx plane.Tx, id uuid.UUID, emailDigest [32]byte, ifVersion int64) error

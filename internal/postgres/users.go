@@ -101,19 +101,20 @@ func (s *Store) UpdateUser(ctx context.Context, ptx plane.Tx, u identity.User, i
 	return out, nil
 }
 
-// SetPassword replaces the hash and ends every token handed out so far.
-func (s *Store) SetPassword(ctx context.Context, ptx plane.Tx, id uuid.UUID, hash string, mustChange bool) error {
+// SetPassword replaces the hash and ends every token handed out so far. The
+// version is that of the user who was judged: one promoted since is another.
+func (s *Store) SetPassword(ctx context.Context, ptx plane.Tx, id uuid.UUID, hash string, mustChange bool, ifVersion int64) error {
 	tx, err := own(ptx)
 	if err != nil {
 		return err
 	}
 	n, err := tx.exec(ctx, `UPDATE users SET password_hash = $3, must_change = $4, epoch = epoch + 1, version = version + 1, updated_at = now()
-		WHERE tenant_id = $1 AND id = $2`, tx.scope.ID().String(), id, hash, mustChange)
+		WHERE tenant_id = $1 AND id = $2 AND ($5::bigint = 0 OR version = $5)`, tx.scope.ID().String(), id, hash, mustChange, ifVersion)
 	if err != nil {
 		return translate(err)
 	}
 	if n == 0 {
-		return fault.New(fault.NotFound, "there is no such user")
+		return tx.missingRow(ctx, "user", `SELECT version FROM users WHERE tenant_id = $1 AND id = $2`, id)
 	}
 	tx.revokeSessionsOf(id)
 	return nil
