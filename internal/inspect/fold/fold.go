@@ -88,6 +88,7 @@ type Text struct {
 	aregions   []Region
 	scratch    []byte
 	words      []word
+	iter       norm.Iter // too large for the stack
 }
 
 var pool = sync.Pool{New: func() any { return new(Text) }}

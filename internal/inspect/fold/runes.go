@@ -10,7 +10,7 @@ import (
 )
 
 // tableEnd bounds the runes whose plain form is computed once.
-const tableEnd = 0x2E80
+const tableEnd = 0x3100
 
 // plainTable holds the plain forms of runes below tableEnd: an offset and a
 // length into one arena. Eleven thousand runes take about two milliseconds.
@@ -36,7 +36,7 @@ func (t *table) plain(dst []byte, r rune) []byte {
 	case r < tableEnd:
 		e := t.at[r]
 		return append(dst, t.arena[e>>8:e>>8+e&0xff]...)
-	case r >= 0x3041 && r <= 0x30FF, r >= 0x3400 && r <= 0x9FFF, r >= 0xAC00 && r <= 0xD7A3:
+	case r >= 0x3400 && r <= 0x9FFF, r >= 0xAC00 && r <= 0xD7A3:
 		return utf8.AppendRune(dst, r)
 	}
 	return appendStable(dst, r)
@@ -218,8 +218,17 @@ func (t *Text) chars() {
 			i++
 			continue
 		}
+		// Full-width ASCII is frequent and needs no tables.
+		if r := fullwidth(src[i:]); r != 0 {
+			p.rune(tab, r, i, i+3, limit)
+			i += 3
+			continue
+		}
 		j := i
 		for j < len(src) && src[j] >= utf8.RuneSelf {
+			if src[j] == 0xEF && fullwidth(src[j:]) != 0 {
+				break
+			}
 			if open < len(t.Regions) && j > i && (t.Regions[open].End == j || t.Regions[open].Start == j) {
 				break
 			}
@@ -233,7 +242,7 @@ func (t *Text) chars() {
 				k += n
 			}
 		} else {
-			var it norm.Iter
+			it := &t.iter
 			it.Init(norm.NFKC, run)
 			var from, to int // a rune that grows comes in pieces, the later ones of no width
 			for !it.Done() {
@@ -261,6 +270,18 @@ func (t *Text) chars() {
 	// The regions were moved in place; words found to mix scripts were noted apart.
 	t.aregions = mergeRegions(t.Regions, t.aregions)
 	t.commit()
+}
+
+// fullwidth returns the ASCII character whose full-width form begins s, or 0.
+func fullwidth(s []byte) rune {
+	if len(s) < 3 || s[0] != 0xEF || s[1] != 0xBC && s[1] != 0xBD {
+		return 0
+	}
+	r := rune(0xF000) | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F)
+	if s[2]&0xC0 != 0x80 || r < 0xFF01 || r > 0xFF5E {
+		return 0
+	}
+	return r - 0xFEE0
 }
 
 // pen writes to the other buffer and watches the word it is in.

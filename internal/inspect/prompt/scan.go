@@ -282,7 +282,6 @@ func (s *scan) record(f *fold.Text, sg *segment, own, fired, k int) {
 			u.SeamRules = append(u.SeamRules, x.rule)
 		}
 	}
-	u.Start, _ = f.Origin(int(s.toks[sg.first].start), int(s.toks[sg.first].end))
-	_, u.End = f.Origin(int(s.toks[sg.last-1].start), int(s.toks[sg.last-1].end))
+	u.Start, u.End = f.Origin(int(s.toks[sg.first].start), int(s.toks[sg.last-1].end))
 	s.out = append(s.out, u)
 }
