@@ -87,6 +87,19 @@ func calibrate(js []judged) (a, b [3]float32) {
 		for i, l := range y[t] {
 			pos += float64(l) * w[t][i]
 		}
+		// The corpora hold few attacks by weight; a confidence means what it says
+		// where one text in three is an attack.
+		all := 0.0
+		for _, v := range w[t] {
+			all += v
+		}
+		if boost := (all - pos) / 2 / max(pos, 1); boost > 1 {
+			for i, l := range y[t] {
+				if l == 1 {
+					w[t][i] *= boost
+				}
+			}
+		}
 		if pos < 20 { // too few attacks of this level to fit: see below
 			a[t], b[t] = 0, 0
 			continue

@@ -114,6 +114,9 @@ func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time, d
 		return err
 	}
 	fmt.Printf("weights %d bytes, digest %x, calibration %v %v, in %v\n", len(w), sha256.Sum256(w), a, b, time.Since(start).Round(time.Second))
+	if err := writeScores(folds); err != nil {
+		return err
+	}
 	if docs {
 		return write(folds)
 	}
