@@ -56,6 +56,9 @@ type AgentUpdate struct {
 	Metadata     map[string]any `json:"metadata,omitempty" maxProperties:"50"`
 }
 
+// agentPrompts are what a model reads of an agent.
+var agentPrompts = []string{"/instructions", "/description"}
+
 func (a *API) agents() {
 	register(a, op{method: "GET", path: "/v1/agents", id: "list-agents", summary: "List agents, newest first", action: policy.AgentsRead, class: "read"},
 		func(ctx context.Context, x *gateway.Exchange, in *Paging) (*Out[Page[AgentView]], error) {
@@ -75,7 +78,7 @@ func (a *API) agents() {
 			}
 			return out, nil
 		})
-	register(a, op{method: "POST", path: "/v1/agents", id: "create-agent", summary: "Create an agent", action: policy.AgentsCreate, class: "write", status: http.StatusCreated},
+	register(a, op{method: "POST", path: "/v1/agents", id: "create-agent", summary: "Create an agent", action: policy.AgentsCreate, class: "write", status: http.StatusCreated, prompts: agentPrompts},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Once
 			Body AgentCreate
@@ -105,7 +108,7 @@ func (a *API) agents() {
 			}
 			return &Tagged[AgentView]{etag(v.Version), agentView(v)}, nil
 		})
-	register(a, op{method: "PATCH", path: "/v1/agents/{id}", id: "update-agent", summary: "Change an agent", action: policy.AgentsUpdate, class: "write"},
+	register(a, op{method: "PATCH", path: "/v1/agents/{id}", id: "update-agent", summary: "Change an agent", action: policy.AgentsUpdate, class: "write", prompts: agentPrompts},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			ID
 			IfMatch

@@ -25,6 +25,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway"
 	"github.com/Nissimmiracles/openclaw/internal/identity"
+	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
@@ -38,12 +39,13 @@ type Deps struct {
 	Limiter  quota.Limiter // nil: switched off
 	Shield   Blocks        // nil: switched off
 	// Auth proves an OAuth client by its certificate; nil: by secrets alone.
-	Auth     gateway.Authenticator
-	JWKS     func() []byte
-	Issuer   string
-	Version  string
-	Ready    func(context.Context) map[string]error // by dependency; nil error: ready
-	Security string                                 // contact for security.txt, a URI
+	Auth      gateway.Authenticator
+	JWKS      func() []byte
+	Issuer    string
+	Version   string
+	Ready     func(context.Context) map[string]error // by dependency; nil error: ready
+	Security  string                                 // contact for security.txt, a URI
+	Detectors []inspect.Detector                     // of POST /v1/inspect
 	// DefaultTier is what a new tenant gets that names none.
 	DefaultTier string
 }
@@ -81,6 +83,7 @@ func New(routes *gateway.Routes, deps Deps) (*API, error) {
 	a.memories()
 	a.audit()
 	a.usage()
+	a.inspection()
 	a.blocks()
 	a.wellKnown()
 	a.health()
@@ -101,6 +104,9 @@ type op struct {
 	status       int // of success; 0: 200
 	maxBody      int64
 	tag          string
+	// prompts are the body's fields that a model will read, opaque those that
+	// nobody reads; JSON pointers. All others are structured.
+	prompts, opaque []string
 }
 
 // register joins a typed handler to its route. The one place where identity is
@@ -111,7 +117,7 @@ func register[I, O any](a *API, o op, h func(context.Context, *gateway.Exchange,
 		a.errs = append(a.errs, fmt.Errorf("%s %s: %w", o.method, o.path, err))
 		return
 	}
-	route := gateway.Route{Method: o.method, Pattern: o.path, Action: o.action, Class: class, MaxBody: o.maxBody}
+	route := gateway.Route{Method: o.method, Pattern: o.path, Action: o.action, Class: class, MaxBody: o.maxBody, Prompts: o.prompts, Opaque: o.opaque}
 	if err := a.routes.Declare(route); err != nil {
 		a.errs = append(a.errs, err)
 		return

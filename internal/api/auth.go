@@ -53,7 +53,7 @@ type RefreshBody struct {
 }
 
 func (a *API) auth() {
-	register(a, op{method: "POST", path: "/v1/auth/login", id: "login", summary: "Exchange a password for tokens", action: policy.PublicLogin, class: "login", maxBody: 8 << 10},
+	register(a, op{method: "POST", path: "/v1/auth/login", id: "login", summary: "Exchange a password for tokens", action: policy.PublicLogin, class: "login", maxBody: 8 << 10, opaque: []string{"/password"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct{ Body LoginBody }) (*Out[TokenBody], error) {
 			t, err := a.deps.Identity.Login(ctx, caller(x), in.Body.Tenant, in.Body.Email, in.Body.Password)
 			if err != nil {
@@ -61,7 +61,7 @@ func (a *API) auth() {
 			}
 			return &Out[TokenBody]{a.tokenBody(t)}, nil
 		})
-	register(a, op{method: "POST", path: "/v1/auth/refresh", id: "refresh", summary: "Spend a refresh token for new tokens", action: policy.PublicRefresh, class: "login", maxBody: 8 << 10},
+	register(a, op{method: "POST", path: "/v1/auth/refresh", id: "refresh", summary: "Spend a refresh token for new tokens", action: policy.PublicRefresh, class: "login", maxBody: 8 << 10, opaque: []string{"/refresh_token"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct{ Body RefreshBody }) (*Out[TokenBody], error) {
 			t, err := a.deps.Identity.Refresh(ctx, caller(x), in.Body.RefreshToken)
 			if err != nil {

@@ -105,7 +105,7 @@ func (a *API) memories() {
 			}
 			return out, nil
 		})
-	register(a, op{method: "POST", path: "/v1/memories", id: "create-memory", summary: "Store a memory", action: policy.MemoriesCreate, class: "write", status: http.StatusCreated},
+	register(a, op{method: "POST", path: "/v1/memories", id: "create-memory", summary: "Store a memory", action: policy.MemoriesCreate, class: "write", status: http.StatusCreated, prompts: []string{"/text"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Once
 			Body MemoryCreate
@@ -149,7 +149,7 @@ func (a *API) memories() {
 			}
 			return &Tagged[MemoryView]{etag(m.Version), memoryView(m)}, nil
 		})
-	register(a, op{method: "PATCH", path: "/v1/memories/{id}", id: "update-memory", summary: "Change a memory", action: policy.MemoriesUpdate, class: "write"},
+	register(a, op{method: "PATCH", path: "/v1/memories/{id}", id: "update-memory", summary: "Change a memory", action: policy.MemoriesUpdate, class: "write", prompts: []string{"/text"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			ID
 			IfMatch
@@ -201,7 +201,7 @@ func (a *API) memories() {
 			ev.Details = map[string]any{"change": "deleted"}
 			return nil, x.Change(ctx, ev, func(tx plane.Tx) error { return tx.Documents().Delete(ctx, agent.KindMemory, m.ID, ver) })
 		})
-	register(a, op{method: "POST", path: "/v1/memories/search", id: "search-memories", summary: "Search memories by their text", action: policy.MemoriesSearch, class: "read"},
+	register(a, op{method: "POST", path: "/v1/memories/search", id: "search-memories", summary: "Search memories by their text", action: policy.MemoriesSearch, class: "read", prompts: []string{"/query"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct{ Body MemorySearch }) (*Out[Page[MemoryHit]], error) {
 			of, err := a.memoryOwner(x, in.Body.AgentID)
 			if err != nil {

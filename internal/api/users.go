@@ -74,7 +74,7 @@ func (a *API) account() {
 		Current string `json:"current_password" minLength:"1" maxLength:"1024"`
 		New     string `json:"new_password" minLength:"1" maxLength:"1024"`
 	}
-	register(a, op{method: "PUT", path: "/v1/me/password", id: "change-password", summary: "Change my password; every session of mine ends", action: policy.SelfPassword, class: "write", status: http.StatusNoContent},
+	register(a, op{method: "PUT", path: "/v1/me/password", id: "change-password", summary: "Change my password; every session of mine ends", action: policy.SelfPassword, class: "write", status: http.StatusNoContent, opaque: []string{"/current_password", "/new_password"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct{ Body passwordBody }) (*Empty, error) {
 			id, err := uuid.Parse(x.Principal.Subject)
 			if err != nil {
@@ -98,7 +98,7 @@ func (a *API) users() {
 			}
 			return &Out[Page[UserView]]{pageOf(us, in.Limit, userView, func(u identity.User) string { return u.Email })}, nil
 		})
-	register(a, op{method: "POST", path: "/v1/users", id: "create-user", summary: "Create a user", action: policy.UsersCreate, class: "write", status: http.StatusCreated},
+	register(a, op{method: "POST", path: "/v1/users", id: "create-user", summary: "Create a user", action: policy.UsersCreate, class: "write", status: http.StatusCreated, opaque: []string{"/password"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Once
 			Body UserCreate

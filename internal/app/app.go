@@ -170,17 +170,23 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		Attempt: attempts(limiter, a.Tiers),
 	}
 
+	detectors, err := Detectors(c)
+	if err != nil {
+		return nil, err
+	}
+
 	// What serves.
 	a.metrics = newMetrics(a.Store, a.Shield)
 	routes := gateway.NewRoutes()
 	deps := api.Deps{
 		Identity: a.Identity, Tenants: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,
-		Version: c.Version, Ready: a.ready, Security: c.SecurityMail, DefaultTier: c.Tier,
+		Version: c.Version, Ready: a.ready, Security: c.SecurityMail, DefaultTier: c.Tier, Detectors: detectors,
 	}
 	cfg := gateway.Config{
 		Routes: routes, Door: door, Tenants: a.Store, Plane: rooms, House: a.House, Auth: auth, Policy: a.Policy, Shield: a.Shield,
 		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, Origins: c.Origins,
-		Floods: quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
+		Inspection: inspection(c, detectors),
+		Floods:     quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
 	}
 	if c.ProxyProtocol { // the listener has replaced the peer already
 		cfg.Resolver = &shield.Resolver{}
@@ -299,7 +305,7 @@ func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 	if c.rateLimitURL() == "" {
 		return quota.NewLocal(quota.LocalConfig{}), nil
 	}
-	client, err := redis.Open(redis.Config{URL: c.rateLimitURL(), OnEvent: a.redisEvent})
+	client, err := redis.Open(redis.Config{URL: c.rateLimitURL(), Deadline: c.LimitTimeout, OnEvent: a.redisEvent})
 	if err != nil {
 		return nil, fmt.Errorf("RATE_LIMIT_REDIS_URL: %w", err)
 	}

@@ -78,6 +78,7 @@ type Config struct {
 	LimitRedisURL  Secret        `env:"RATE_LIMIT_REDIS_URL" example:"redis://cache:6379" doc:"exact limits over several replicas; default REDIS_URL; without it limits are per process"`
 	LimitOnFailure string        `env:"RATE_LIMIT_ON_FAILURE" envDefault:"deny" one:"deny,local" doc:"while Redis is away: refuse, or each replica its share"`
 	LimitLease     int           `env:"RATE_LIMIT_LEASE" envDefault:"0" example:"20" doc:"tokens a replica may fetch at a time; 0 is exact"`
+	LimitTimeout   time.Duration `env:"RATE_LIMIT_TIMEOUT" envDefault:"50ms" example:"50ms" doc:"of one decision in Redis; one that is later counts as Redis being away"`
 	Replicas       int           `env:"REPLICAS" envDefault:"1" example:"3" doc:"how many share the limits; more than one needs Redis"`
 	IPLimit        int           `env:"DDOS_IP_LIMIT" envDefault:"1000" example:"1000" doc:"requests per minute and address"`
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
@@ -218,6 +219,7 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		"DDOS_BLOCK_DURATION":      c.BlockCeiling < time.Second || c.BlockCeiling > 366*24*time.Hour,
 		"DDOS_IP_LIMIT":            c.IPLimit < 1 || c.IPLimit > 10_000_000,
 		"REPLICAS":                 c.Replicas < 1 || c.Replicas > 10_000,
+		"RATE_LIMIT_TIMEOUT":       c.LimitTimeout < time.Millisecond || c.LimitTimeout > 10*time.Second,
 		"RATE_LIMIT_LEASE":         c.LimitLease < 0 || c.LimitLease > 10_000,
 		"AUDIT_LOG_RETENTION_DAYS": c.AuditRetention < 1 || c.AuditRetention > 36_500,
 		"MAX_CONNECTIONS":          c.MaxConns < 1 || c.MaxConns > 10_000_000,

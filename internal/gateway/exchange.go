@@ -40,6 +40,7 @@ type Exchange struct {
 	trail   []string     // stages passed, for the test of their order
 	guard   *guard
 
+	details     map[string]any // why inspection refused, for the event
 	failedLogin bool
 	account     string // as typed; the shield keeps a keyed hash only
 }

@@ -39,7 +39,7 @@ type Observer interface {
 	Request(route, method string, status int, code fault.Code, took time.Duration)
 }
 
-// Config holds what the stages need. Shield, Limiter and Inspect may be nil:
+// Config holds what the stages need. Shield, Limiter and Inspection may be nil:
 // the protection is then switched off, which the wiring announces and records.
 type Config struct {
 	Routes     *Routes
@@ -53,7 +53,7 @@ type Config struct {
 	Resolver   *shield.Resolver
 	Limiter    quota.Limiter
 	Tiers      *quota.Tiers
-	Inspect    func(*Exchange) error
+	Inspection *Inspection
 	AdminAllow []netip.Prefix // where platform operators may come from without a certificate
 	Origins    []string       // browsers' origins that may read answers (CORS)
 	Floods     *quota.Floods  // samples refusals; nil records each
@@ -297,11 +297,4 @@ func (g *Gateway) scope(x *Exchange) (err error) {
 	}
 	x.Room, err = g.cfg.Plane.Enter(x.Scope)
 	return err
-}
-
-func (g *Gateway) inspect(x *Exchange) error {
-	if g.cfg.Inspect == nil {
-		return nil
-	}
-	return g.cfg.Inspect(x)
 }

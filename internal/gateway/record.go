@@ -38,6 +38,9 @@ func (x *Exchange) settleRefusal(status int) error {
 	ev := x.Event(audit.APIRequest, "")
 	ev.Outcome, ev.Reason = audit.Refused, string(code)
 	ev.Details = map[string]any{"status": status, "stage": x.reached}
+	for k, v := range x.details {
+		ev.Details[k] = v
+	}
 	ev.Type = typeOf(code)
 	switch code {
 	case fault.Unauthorized:

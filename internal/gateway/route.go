@@ -20,6 +20,9 @@ type Route struct {
 	Class   quota.Class
 	MaxBody int64         // bytes; 0 means DefaultBody
 	Timeout time.Duration // of the whole request; 0 means DefaultTimeout, negative none
+	// Prompts are the JSON pointers of fields that a model will read; Opaque
+	// those that nobody reads (passwords). Every other field is structured.
+	Prompts, Opaque []string
 }
 
 // Limits of a request that its route does not set.
