@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -118,6 +119,9 @@ func run(m *testing.M) int {
 	code := m.Run()
 	west.stop()
 	east.stop()
+	for _, complaint := range checkLogs(context.Background()) {
+		code = max(code, fail(errors.New(complaint)))
+	}
 	dev.Stop()
 	http.DefaultClient.CloseIdleConnections()
 	if err := goleak.Find(); err != nil {

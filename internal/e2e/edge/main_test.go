@@ -1,0 +1,96 @@
+// Package edge proves the edge over the assembled platform: real HTTPS, real
+// PostgreSQL, real Redis, several replicas. Nothing in it reaches under the
+// platform's own doors, except to make accounts without the cost of a password.
+package edge
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/Nissimmiracles/openclaw/internal/authn"
+	"github.com/Nissimmiracles/openclaw/internal/authn/localca"
+	"github.com/Nissimmiracles/openclaw/internal/authn/securefile"
+	"github.com/Nissimmiracles/openclaw/internal/identity/password"
+	"github.com/Nissimmiracles/openclaw/internal/postgres/pgtest"
+)
+
+// What every test shares: an authority, signing keys, one password's hash.
+var (
+	ca        *localca.CA
+	certFile  string
+	jwtFile   string
+	auditFile string
+	passhash  string
+)
+
+const goodPassword = "correct-horse-battery-staple-57"
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "openclaw-edge-")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := prepare(dir); err != nil {
+		return fail(err)
+	}
+	code := pgtest.Run(m)
+	if err := goleak.Find(); err != nil {
+		code = max(code, fail(fmt.Errorf("the platforms stopped and left: %w", err)))
+	}
+	return code
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+func prepare(dir string) (err error) {
+	if ca, err = localca.Open(localca.Config{Dir: filepath.Join(dir, "ca")}); err != nil {
+		return err
+	}
+	if certFile, err = ca.Server(); err != nil {
+		return err
+	}
+	key, err := authn.GenerateSigningKey()
+	if err != nil {
+		return err
+	}
+	text, err := key.ExposePEM()
+	if err != nil {
+		return err
+	}
+	jwtFile = filepath.Join(dir, "jwt.pem")
+	if err := securefile.Write(jwtFile, text); err != nil {
+		return err
+	}
+	_, signing, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signing)
+	if err != nil {
+		return err
+	}
+	auditFile = filepath.Join(dir, "audit.pem")
+	if err := securefile.Write(auditFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+		return err
+	}
+	hasher, err := password.NewHasher(password.Config{})
+	if err != nil {
+		return err
+	}
+	passhash, err = hasher.Hash(context.Background(), goodPassword)
+	return err
+}
