@@ -102,7 +102,7 @@ func newRoot(in io.Reader, out, errw io.Writer) *cobra.Command {
 	root.SetOut(out)
 	root.SetErr(errw)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), configCommand(), versionCommand())
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), inspectCommand(), configCommand(), versionCommand())
 	return root
 }
 

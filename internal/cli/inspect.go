@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/user"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/Nissimmiracles/openclaw/internal/app"
+	"github.com/Nissimmiracles/openclaw/internal/inspect"
+)
+
+// detector finds the one that a kind names, built as the platform builds it
+// when nothing is switched off.
+func detector(kind string) (inspect.Detector, error) {
+	all, err := app.Detectors(app.Config{EnableSecurity: true, EnablePrompt: true, EnableSQL: true, EnableXSS: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if string(d.Kind()) == kind {
+			return d, nil
+		}
+	}
+	return nil, usage{fmt.Errorf("--kind %q is none of prompt, sql, xss", kind)}
+}
+
+func inspectCommand() *cobra.Command {
+	var (
+		asJSON  bool
+		kind    string
+		trust   string
+		workers int
+	)
+	c := &cobra.Command{
+		Use: "inspect [TEXT]", Short: "Judge a text, or with --json a stream of them: prompt, SQL or XSS injection",
+		Long: `Judge a text: the argument, or standard input.
+
+With --json it is a filter: JSON lines {"id":…,"text":…,"trust":"user|document|tool"} in,
+{"id":…,"confidence":…,"decision":…,"families":[…],"rules":[…]} out, in order, streaming.
+A line that is no request is answered with {"id":…,"error":…} in its place.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := detector(kind)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if len(args) > 0 {
+					return usage{errors.New("--json reads standard input; leave TEXT out")}
+				}
+				return inspect.Filter(c.Context(), c.InOrStdin(), c.OutOrStdout(), inspect.FilterOptions{Detector: d, Workers: workers})
+			}
+			from, ok := inspect.ParseTrust(trust)
+			if !ok {
+				return usage{fmt.Errorf("--trust %q is none of user, document, tool", trust)}
+			}
+			text, err := textOf(c, args)
+			if err != nil {
+				return err
+			}
+			v := d.Inspect(text, from)
+			fmt.Fprintf(c.OutOrStdout(), "%s: %s, confidence %.3f\n", v.Kind, v.Decision, v.Confidence)
+			for _, f := range v.Findings {
+				fmt.Fprintf(c.OutOrStdout(), "  %+6.3f  %-40s %-28s bytes %d–%d\n", f.Share, f.Rule, f.Family, f.Start, f.End)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "filter JSON lines")
+	c.Flags().StringVar(&kind, "kind", "prompt", "prompt, sql or xss")
+	c.Flags().StringVar(&trust, "trust", "user", "where TEXT comes from: user, document or tool")
+	c.Flags().IntVar(&workers, "workers", runtime.GOMAXPROCS(0), "cores to use with --json")
+	c.AddCommand(appealCommand())
+	return c
+}
+
+// maxArgument bounds a text that is read whole.
+const maxArgument = 8 << 20
+
+func textOf(c *cobra.Command, args []string) (string, error) {
+	if len(args) == 1 {
+		return args[0], nil
+	}
+	b, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxArgument+1))
+	if err != nil {
+		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	if len(b) > maxArgument {
+		return "", hint(fmt.Errorf("the text is longer than %d bytes", maxArgument), "cut it into lines for --json")
+	}
+	return strings.TrimSuffix(string(b), "\n"), nil
+}
+
+func appealCommand() *cobra.Command {
+	var (
+		kind, trust, label, dir string
+		consent                 bool
+	)
+	c := &cobra.Command{
+		Use: "appeal [TEXT]", Short: "File a text that was judged wrongly as a new test case",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := detector(kind)
+			if err != nil {
+				return err
+			}
+			from, ok := inspect.ParseTrust(trust)
+			if !ok {
+				return usage{fmt.Errorf("--trust %q is none of user, document, tool", trust)}
+			}
+			should, ok := map[string]int{"innocent": 0, "attack": 1}[label]
+			if !ok {
+				return usage{fmt.Errorf("--label %q is neither innocent nor attack", label)}
+			}
+			text, err := textOf(c, args)
+			if err != nil {
+				return err
+			}
+			v := d.Inspect(text, from)
+			owner := "unknown"
+			if u, err := user.Current(); err == nil {
+				owner = u.Username
+			}
+			a := inspect.Appeal{Text: text, Kind: v.Kind, Trust: trust, Label: should, Was: v.Confidence, Owner: owner, Filed: time.Now().UTC().Truncate(time.Second), Consent: consent}
+			for _, f := range v.Findings {
+				a.Rules = append(a.Rules, f.Rule)
+			}
+			path, err := inspect.FileAppeal(dir, a)
+			if errors.Is(err, inspect.ErrConsent) {
+				return hint(err, "the text is kept as it is; say --consent when whoever wrote it agrees")
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "filed %s: confidence %.3f, should be %s\n", path, v.Confidence, label)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&kind, "kind", "prompt", "prompt, sql or xss")
+	c.Flags().StringVar(&trust, "trust", "user", "where TEXT comes from: user, document or tool")
+	c.Flags().StringVar(&label, "label", "innocent", "what it should have been: innocent or attack")
+	c.Flags().StringVar(&dir, "dir", "appeals", "folder of test cases")
+	c.Flags().BoolVar(&consent, "consent", false, "whoever wrote the text agrees that it is kept")
+	return c
+}
