@@ -52,7 +52,13 @@ func OpenAdmin(ctx context.Context, c Config, log *slog.Logger) (_ *Admin, err e
 	if err != nil {
 		return nil, err
 	}
-	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), MaxConns: 4, Logger: log}); err != nil {
+	var signing postgres.Signing // without the key, what is published is what there is
+	if c.AuditKeyFile != "" {
+		if signing, err = auditSigning(c); err != nil {
+			return nil, err
+		}
+	}
+	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), MaxConns: 4, Logger: log, Signing: signing}); err != nil {
 		return nil, err
 	}
 	defer func() {

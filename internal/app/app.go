@@ -92,7 +92,11 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 
 	// What keeps.
-	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log}); err != nil {
+	signing, err := auditSigning(a.Config)
+	if err != nil {
+		return nil, err
+	}
+	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing}); err != nil {
 		return nil, err
 	}
 	a.onClose(a.Store.Close)

@@ -115,6 +115,11 @@ func StartDev(ctx context.Context, c Config, log *slog.Logger, say func(format s
 			return nil, err
 		}
 	}
+	if c.AuditKeyFile == "" {
+		if c.AuditKeyFile, err = ensureAuditKey(AuditKeyFile(c.Data)); err != nil {
+			return nil, err
+		}
+	}
 	// Where the verbs that work on the database find it while this runs.
 	if err := securefile.Write(DatabaseFile(c.Data), []byte(c.DatabaseURL.Expose())); err != nil {
 		return nil, err

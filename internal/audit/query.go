@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,4 +55,71 @@ type Query struct {
 // numbered and visible to it.
 type Reader interface {
 	Events(ctx context.Context, q Query) (entries []Entry, more bool, err error)
+	Prover
 }
+
+// Prover proves what a tenant's log holds. All that was committed before a call
+// is in the checkpoint that it answers from, unless nobody here can sign.
+type Prover interface {
+	Checkpoint(ctx context.Context) (Published, error)
+	// Inclusion proves that record seq stands under the newest checkpoint. A
+	// number that is not under it answers not_found.
+	Inclusion(ctx context.Context, seq int64) (Inclusion, error)
+	// Consistency proves that the log of from records is a prefix of the log
+	// of to records; to 0 is the newest checkpoint's.
+	Consistency(ctx context.Context, from, to int64) (Consistency, error)
+	// Bundle writes a proof bundle: one file that needs none of our servers.
+	// What it wrote before an error proves nothing.
+	Bundle(ctx context.Context, w io.Writer, r Range) error
+	// Export writes what q selects, oldest first, and answers how many entries
+	// it wrote whole and the last one's number, from which After resumes.
+	Export(ctx context.Context, w io.Writer, f Format, q Query) (n, last int64, err error)
+}
+
+// Published is a signed checkpoint and the keys it is checked with: C2SP signed
+// notes and vkeys. The keys are empty where the asker's process has none.
+type Published struct {
+	Checkpoint  string   `json:"checkpoint" doc:"C2SP signed note: origin, size, root, signature"`
+	Size        int64    `json:"size" doc:"Records under it"`
+	Root        string   `json:"root" doc:"RFC 6962 root, base64"`
+	Key         string   `json:"key,omitempty" doc:"The log's verifier key (vkey); keep it"`
+	HouseKey    string   `json:"house_key,omitempty" doc:"The house log's verifier key"`
+	Successions []string `json:"successions,omitempty" doc:"Changes of the key, oldest first"`
+}
+
+// Inclusion is an RFC 6962 audit path.
+type Inclusion struct {
+	Seq        int64    `json:"seq"`
+	Leaf       string   `json:"leaf" doc:"RFC 6962 leaf hash, base64"`
+	Proof      []string `json:"proof" doc:"Hashes from the leaf to the root, base64"`
+	Checkpoint string   `json:"checkpoint"`
+}
+
+// Consistency is an RFC 6962 consistency proof.
+type Consistency struct {
+	From       int64    `json:"from"`
+	FromRoot   string   `json:"from_root"`
+	To         int64    `json:"to"`
+	ToRoot     string   `json:"to_root"`
+	Proof      []string `json:"proof"`
+	Checkpoint string   `json:"checkpoint"`
+}
+
+// Range selects records by number (0: open) or by time. Since names the size of
+// an earlier checkpoint that the holder kept; the bundle then proves that the
+// log only grew.
+type Range struct {
+	From, To           int64
+	FromTime, ToTime   time.Time
+	Since              int64
+	WithoutDisclosures bool // leave personal values as commitments
+}
+
+// Format is an export's.
+type Format string
+
+const (
+	JSONL Format = "jsonl" // the records as committed to; unfiltered they verify
+	CSV   Format = "csv"
+	OCSF  Format = "ocsf"
+)

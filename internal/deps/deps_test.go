@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/agent":        {"internal/plane", "internal/audit", "internal/fault", "internal/tenant"},
 
 	// Technologies: they import owners, never each other.
-	"internal/postgres":          {"internal/agent", "internal/audit/...", "internal/authn", "internal/identity", "internal/plane", "internal/policy", "internal/shield", "internal/fault", "internal/tenant"},
+	"internal/postgres":          {"internal/agent", "internal/audit/...", "verify", "internal/authn", "internal/identity", "internal/plane", "internal/policy", "internal/shield", "internal/fault", "internal/tenant"},
 	"internal/postgres/pgtest":   {"internal/postgres", "internal/embedded/...", "internal/audit", "internal/plane", "internal/tenant"},
 	"internal/redis/...":         {"internal/redis/...", "internal/quota/...", "internal/fault", "internal/tenant"},
 	"internal/embedded/pgserver": {},

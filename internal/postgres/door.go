@@ -16,6 +16,12 @@ var houseTables = map[string]string{
 	"certificate_names": "whom a client certificate belongs to, asked before anybody is admitted",
 	"blocks":            "blocked networks, the platform's",
 	"block_changes":     "their history, which replicas follow",
+	"house_leaves":      "hashes of salted commitments to checkpoints",
+	"house_nodes":       "the tree over them",
+	"house_checkpoints": "its signed sizes and roots",
+	"house_successions": "changes of its key",
+	"house_queue":       "leaves that wait for their number",
+	"house_name":        "the name in every log's origin",
 	"goose_db_version":  "which migrations ran",
 }
 
@@ -94,29 +100,34 @@ func (s *Store) bareTables(ctx context.Context) ([]string, error) {
 	return bare, nil
 }
 
+// immutableTables may be added to and nothing else. Each carries two triggers.
+var immutableTables = []string{
+	"audit_events", "audit_leaves", "audit_nodes", "audit_checkpoints", "audit_successions",
+	"house_leaves", "house_nodes", "house_checkpoints", "house_successions", "house_name",
+}
+
 // checkAuditTables makes sure that the log exists, that this role can only add
 // to it, and that the triggers which refuse everybody else are in force.
 func (s *Store) checkAuditTables(ctx context.Context) error {
 	var tables, writable, guards int
 	err := s.pool.QueryRow(ctx, `SELECT
-		(SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname IN ('audit_events', 'audit_leaves')),
+		(SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY ($1)),
 		(SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
-		   AND (c.relname LIKE 'audit\_events%' OR c.relname = 'audit_leaves') AND c.relkind IN ('r', 'p')
+		   AND (c.relname LIKE 'audit\_events%' OR c.relname = ANY ($1)) AND c.relkind IN ('r', 'p')
 		   AND (has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE') OR has_table_privilege(c.oid, 'TRUNCATE')
 		     OR has_any_column_privilege(c.oid, 'UPDATE'))),
 		(SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-		   WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('O', 'A')
-		     AND t.tgname IN ('audit_events_immutable', 'audit_leaves_immutable', 'audit_events_no_truncate', 'audit_leaves_no_truncate')
-		     AND c.relname IN ('audit_events', 'audit_leaves'))`).Scan(&tables, &writable, &guards)
+		   WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('O', 'A') AND c.relname = ANY ($1)
+		     AND t.tgname IN (c.relname || '_immutable', c.relname || '_no_truncate'))`, immutableTables).Scan(&tables, &writable, &guards)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check the audit log: %w", translate(err))
-	case tables != 2:
+	case tables != len(immutableTables):
 		return fmt.Errorf("the database is not migrated; run `openclaw migrate`")
 	case writable != 0:
 		return fmt.Errorf("refusing to start: the application's role may rewrite %d of the audit log's tables; revoke UPDATE, DELETE and TRUNCATE", writable)
-	case guards != 4:
-		return fmt.Errorf("refusing to start: the audit log's triggers are missing or disabled (%d of 4 in force)", guards)
+	case guards != 2*len(immutableTables):
+		return fmt.Errorf("refusing to start: the audit log's triggers are missing or disabled (%d of %d in force)", guards, 2*len(immutableTables))
 	}
 	return nil
 }

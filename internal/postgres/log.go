@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/bundle"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
@@ -18,7 +20,7 @@ const maxEntries = 500
 
 // Two texts for two directions: the order is the index's either way.
 const (
-	selectEntries = `SELECT l.seq, e.body, e.leaf, p.actor_name, p.ip, p.user_agent
+	selectEntries = `SELECT l.seq, e.body, l.leaf, p.salts, p.actor_name, p.ip, p.user_agent
 	FROM audit_leaves l
 	JOIN audit_events e ON e.tenant_id = l.tenant_id AND e.at = l.at AND e.id = l.event_id
 	LEFT JOIN audit_personal p ON p.tenant_id = l.tenant_id AND p.event_id = l.event_id
@@ -49,12 +51,11 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 		sql = newestEntries
 	}
 	var out []audit.Entry
-	err := l.s.query(ctx, l.scope, each(func(r pgx.Rows) error {
-		e, err := scanEntry(r)
+	err := l.rows(ctx, sql, q, limit+1, func(r *row) error {
+		e, err := r.entry()
 		out = append(out, e)
 		return err
-	}), sql, l.scope.ID().String(), q.After, timeOrNil(q.From), timeOrNil(q.To), texts(q.Types), texts(q.Severity),
-		nullable(q.Actor), nullable(q.Resource), nullable(string(q.Outcome)), nullable(q.RequestID), limit+1)
+	})
 	if err != nil {
 		return nil, false, err
 	}
@@ -64,16 +65,37 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 	return out, false, nil
 }
 
-func scanEntry(r pgx.Rows) (audit.Entry, error) {
-	var (
-		seq             int64
-		body            string
-		leaf            []byte
-		name, ip, agent *string
-	)
-	if err := r.Scan(&seq, &body, &leaf, &name, &ip, &agent); err != nil {
-		return audit.Entry{}, err
+// row is a numbered event as the tables have it.
+type row struct {
+	seq             int64
+	body            string
+	leaf, salts     []byte
+	name, ip, agent *string
+}
+
+func (l log) rows(ctx context.Context, sql string, q audit.Query, limit int, take func(*row) error) error {
+	return l.s.query(ctx, l.scope, each(func(r pgx.Rows) error {
+		var v row
+		if err := r.Scan(&v.seq, &v.body, &v.leaf, &v.salts, &v.name, &v.ip, &v.agent); err != nil {
+			return err
+		}
+		return take(&v)
+	}), sql, l.scope.ID().String(), q.After, timeOrNil(q.From), timeOrNil(q.To), texts(q.Types), texts(q.Severity),
+		nullable(q.Actor), nullable(q.Resource), nullable(string(q.Outcome)), nullable(q.RequestID), limit)
+}
+
+// record is the row as bundles and exports carry it.
+func (r *row) record() bundle.Record {
+	out := bundle.Record{Seq: r.seq, Body: []byte(r.body)}
+	copy(out.Leaf[:], r.leaf)
+	var salts [48]byte
+	if copy(salts[:], r.salts) == len(salts) {
+		out.Personal = record.Disclose(record.SaltsOf(salts), value(r.name), value(r.ip), value(r.agent))
 	}
+	return out
+}
+
+func (r *row) entry() (audit.Entry, error) {
 	var b struct {
 		ID       uuid.UUID      `json:"id"`
 		Time     time.Time      `json:"time"`
@@ -91,14 +113,14 @@ func scanEntry(r pgx.Rows) (audit.Entry, error) {
 		PolicyHash string          `json:"policy_hash"`
 		Details    json.RawMessage `json:"details"`
 	}
-	if err := json.Unmarshal([]byte(body), &b); err != nil {
-		return audit.Entry{}, fmt.Errorf("audit event %d: its body does not read: %w", seq, err)
+	if err := json.Unmarshal([]byte(r.body), &b); err != nil {
+		return audit.Entry{}, fmt.Errorf("audit event %d: its body does not read: %w", r.seq, err)
 	}
 	return audit.Entry{
-		Seq: seq, ID: b.ID, Time: b.Time, Type: b.Type, Severity: b.Severity, Outcome: b.Outcome,
-		Actor:  audit.EntryActor{Kind: b.Actor.Kind, ID: b.Actor.ID, Name: value(name)},
+		Seq: r.seq, ID: b.ID, Time: b.Time, Type: b.Type, Severity: b.Severity, Outcome: b.Outcome,
+		Actor:  audit.EntryActor{Kind: b.Actor.Kind, ID: b.Actor.ID, Name: value(r.name)},
 		Action: b.Action, Resource: b.Resource, Reason: b.Reason, RequestID: b.RequestID, PolicyHash: b.PolicyHash,
-		Details: b.Details, IP: value(ip), UserAgent: value(agent), Leaf: base64.RawURLEncoding.EncodeToString(leaf),
+		Details: b.Details, IP: value(r.ip), UserAgent: value(r.agent), Leaf: base64.RawURLEncoding.EncodeToString(r.leaf),
 	}, nil
 }
 

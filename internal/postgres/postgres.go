@@ -32,6 +32,9 @@ type Config struct {
 	MaxConns int32 // 0: pgx's default
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: time.Now
+	// Signing is the audit log's; without a key this store leaves the signing
+	// of checkpoints to others.
+	Signing Signing
 }
 
 // Store is the plane's, identity's and tenants' store. It is safe for
@@ -43,6 +46,7 @@ type Store struct {
 	recorder *recorder
 	notices  *notices
 	seq      *sequencer
+	pub      *publisher // nil: no key
 	tenants  tenantCache
 }
 
@@ -89,6 +93,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("prepare the audit log's partitions: %w", err)
 	}
+	if cfg.Signing.Key != nil {
+		if s.pub, err = newPublisher(ctx, s, cfg.Signing); err != nil {
+			pool.Close()
+			return nil, err
+		}
+		s.pub.start()
+	}
 	s.recorder = startRecorder(s)
 	s.seq = startSequencer(s)
 	s.notices = startNotices(s)
@@ -100,6 +111,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() {
 	s.recorder.stop()
 	s.seq.stop()
+	if s.pub != nil {
+		s.pub.stop()
+	}
 	s.notices.stop()
 	s.pool.Close()
 }
@@ -110,8 +124,12 @@ func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 // query runs one statement inside the tenant, in one round trip, as a
 // transaction of its own: the batch is one pipeline with one Sync.
 func (s *Store) query(ctx context.Context, scope tenant.Scope, read func(pgx.Rows) error, sql string, args ...any) error {
+	return s.queryIn(ctx, scope.ID(), read, sql, args...)
+}
+
+func (s *Store) queryIn(ctx context.Context, id tenant.ID, read func(pgx.Rows) error, sql string, args ...any) error {
 	b := &pgx.Batch{}
-	b.Queue(setTenant, scope.ID().String())
+	b.Queue(setTenant, id.String())
 	b.Queue(sql, args...)
 	br := s.pool.SendBatch(ctx, b)
 	err := func() error {

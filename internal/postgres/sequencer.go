@@ -98,6 +98,9 @@ func (q *sequencer) number(ctx context.Context, scope tenant.Scope) error {
 	for {
 		var n int
 		err := q.s.query(ctx, scope, one(func(r pgx.Rows) error { return r.Scan(&n) }), `SELECT audit_sequence($1)`, sequenceBatch)
+		if n > 0 {
+			q.s.pub.poke(scope.ID())
+		}
 		if err != nil || n < sequenceBatch {
 			return err
 		}
@@ -127,5 +130,10 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 		b.Queue(setTenant, id)
 		b.Queue(`SELECT audit_sequence($1)`, sequenceBatch)
 	}
-	return q.s.pool.SendBatch(ctx, b).Close()
+	if err := q.s.pool.SendBatch(ctx, b).Close(); err != nil || q.s.pub == nil {
+		return err
+	}
+	late, err := q.s.pub.behind(ctx, ids)
+	q.s.pub.poke(late...)
+	return err
 }

@@ -5,6 +5,8 @@ package pgtest
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -153,7 +155,25 @@ func connect(t testing.TB, url string) *pgx.Conn {
 // Open opens a store on the database, with the house planted.
 func (db DB) Open(t testing.TB) *postgres.Store {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), postgres.Config{URL: db.App, MaxConns: 12})
+	return db.OpenSigning(t, postgres.Signing{})
+}
+
+// SigningHost is in the origin of the logs that tests sign.
+const SigningHost = "audit.test.example"
+
+// Key is a key for audit logs, the same for the same name.
+func Key(name string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(name))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// OpenSigning is Open for a store that signs the audit log.
+func (db DB) OpenSigning(t testing.TB, keys postgres.Signing) *postgres.Store {
+	t.Helper()
+	if keys.Key != nil && keys.Host == "" {
+		keys.Host = SigningHost
+	}
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: db.App, MaxConns: 12, Signing: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

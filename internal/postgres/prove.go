@@ -1,0 +1,321 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/bundle"
+	"github.com/Nissimmiracles/openclaw/internal/audit/export"
+	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+)
+
+// pageRows bounds the memory of bundles and exports: so many records at a time.
+const pageRows = 1000
+
+// published is a checkpoint as the tables have it.
+type published struct {
+	bundle.Checkpoint
+	salt  []byte
+	leaf  []byte
+	notes [][]byte // successions
+}
+
+// newest gives the newest checkpoint, after publishing what is committed if this
+// process holds the key.
+func (l log) newest(ctx context.Context) (published, error) {
+	if err := l.s.seq.number(ctx, l.scope); err != nil {
+		return published{}, err
+	}
+	if p := l.s.pub; p != nil {
+		if err := p.publish(ctx, l.scope.ID()); err != nil {
+			return published{}, broken(err)
+		}
+		if err := p.publishHouse(ctx); err != nil {
+			return published{}, broken(err)
+		}
+	}
+	return l.checkpointAt(ctx, 0)
+}
+
+// broken tells a reader that the log was altered; the words are for people.
+func broken(err error) error {
+	if errors.Is(err, errBroken) || errors.Is(err, merkle.ErrCorrupt) {
+		return fault.Wrap(err, fault.Unavailable, "the stored audit log contradicts what was signed of it; nothing is signed or proved until this is looked into")
+	}
+	return err
+}
+
+// checkpointAt gives the checkpoint of a size, or the newest for 0.
+func (l log) checkpointAt(ctx context.Context, size int64) (published, error) {
+	var c published
+	var root []byte
+	var signed string
+	err := l.s.query(ctx, l.scope, one(func(r pgx.Rows) error {
+		return r.Scan(&c.Tree.N, &root, &signed, &c.salt, &c.leaf, &c.notes)
+	}), `SELECT size, root, signed, house_salt, house_leaf,
+			COALESCE((SELECT array_agg(convert_to(s.signed, 'UTF8') ORDER BY s.number) FROM audit_successions s WHERE s.tenant_id = $1), '{}')
+		FROM audit_checkpoints WHERE tenant_id = $1 AND ($2 = 0 OR size = $2) ORDER BY size DESC LIMIT 1`, l.scope.ID().String(), size)
+	if fault.CodeOf(err) == fault.NotFound && size == 0 {
+		return c, fault.New(fault.NotFound, "no checkpoint of this log is published yet")
+	}
+	copy(c.Tree.Hash[:], root)
+	c.Signed = []byte(signed)
+	return c, err
+}
+
+func (l log) Checkpoint(ctx context.Context) (audit.Published, error) {
+	c, err := l.newest(ctx)
+	if err != nil {
+		return audit.Published{}, err
+	}
+	out := audit.Published{Checkpoint: string(c.Signed), Size: c.Tree.N, Root: c.Tree.Hash.String()}
+	for _, n := range c.notes {
+		out.Successions = append(out.Successions, string(n))
+	}
+	if p := l.s.pub; p != nil {
+		out.Key, out.HouseKey, err = p.vkeys(l.scope.ID())
+	}
+	return out, err
+}
+
+func (l log) Inclusion(ctx context.Context, seq int64) (audit.Inclusion, error) {
+	c, err := l.newest(ctx)
+	if err != nil {
+		return audit.Inclusion{}, err
+	}
+	if seq < 1 || seq > c.Tree.N {
+		return audit.Inclusion{}, fault.New(fault.NotFound, "there is no record %d; the newest checkpoint covers %d", seq, c.Tree.N)
+	}
+	hashes := l.s.tenantTree(l.scope.ID())
+	proof, err := merkle.Prover{Hashes: hashes, Tree: c.Tree}.Inclusion(ctx, seq-1)
+	if err != nil {
+		return audit.Inclusion{}, broken(err)
+	}
+	var leaf [1]tlog.Hash
+	if err := hashes.ReadHashes(ctx, 0, seq-1, leaf[:]); err != nil {
+		return audit.Inclusion{}, broken(err)
+	}
+	return audit.Inclusion{Seq: seq, Leaf: leaf[0].String(), Proof: hashTexts(proof), Checkpoint: string(c.Signed)}, nil
+}
+
+func (l log) Consistency(ctx context.Context, from, to int64) (audit.Consistency, error) {
+	c, err := l.newest(ctx)
+	if err != nil {
+		return audit.Consistency{}, err
+	}
+	if to == 0 {
+		to = c.Tree.N
+	}
+	if from < 0 || from > to || to > c.Tree.N {
+		return audit.Consistency{}, fault.New(fault.NotFound, "want 0 <= from <= to <= %d, which the newest checkpoint covers", c.Tree.N)
+	}
+	prover := merkle.Prover{Hashes: l.s.tenantTree(l.scope.ID()), Tree: c.Tree}
+	if prover.Tree, err = prover.Root(ctx, to); err != nil {
+		return audit.Consistency{}, broken(err)
+	}
+	old, err := prover.Root(ctx, from)
+	if err != nil {
+		return audit.Consistency{}, broken(err)
+	}
+	proof, err := prover.Consistency(ctx, from)
+	if err != nil {
+		return audit.Consistency{}, broken(err)
+	}
+	return audit.Consistency{
+		From: from, FromRoot: old.Hash.String(), To: to, ToRoot: prover.Tree.Hash.String(), Proof: hashTexts(proof), Checkpoint: string(c.Signed),
+	}, nil
+}
+
+func hashTexts(hs []tlog.Hash) []string {
+	out := make([]string, len(hs))
+	for i, h := range hs {
+		out[i] = h.String()
+	}
+	return out
+}
+
+func (l log) Bundle(ctx context.Context, w io.Writer, r audit.Range) error {
+	c, err := l.newest(ctx)
+	if err != nil {
+		return err
+	}
+	contents := bundle.Contents{Checkpoint: c.Checkpoint, Keys: c.notes}
+	if contents.From, contents.To, err = l.numbers(ctx, r, c.Tree.N); err != nil {
+		return err
+	}
+	if r.Since > 0 {
+		old, err := l.checkpointAt(ctx, r.Since)
+		if err != nil {
+			return err
+		}
+		contents.Previous = &old.Checkpoint
+	}
+	if contents.House, err = l.house(ctx, c); err != nil {
+		return err
+	}
+	return broken(bundle.Write(ctx, w, contents, l.s.tenantTree(l.scope.ID()), source{l, !r.WithoutDisclosures}))
+}
+
+// numbers turns a range into the first and last number, at most size.
+func (l log) numbers(ctx context.Context, r audit.Range, size int64) (from, to int64, err error) {
+	from, to = max(r.From, 1), size
+	if r.To > 0 {
+		to = min(r.To, size)
+	}
+	if !r.FromTime.IsZero() || !r.ToTime.IsZero() {
+		var first, last *int64
+		err := l.s.query(ctx, l.scope, one(func(rows pgx.Rows) error { return rows.Scan(&first, &last) }),
+			`SELECT min(seq), max(seq) FROM audit_leaves WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR at >= $2) AND ($3::timestamptz IS NULL OR at < $3)`,
+			l.scope.ID().String(), timeOrNil(r.FromTime), timeOrNil(r.ToTime))
+		if err != nil {
+			return 0, 0, err
+		}
+		if first == nil {
+			return 1, 0, nil
+		}
+		from, to = max(from, *first), min(to, *last)
+	}
+	if from > to {
+		return 1, 0, nil
+	}
+	return from, to, nil
+}
+
+// house is the house log's word on a checkpoint, or nil while it has none.
+func (l log) house(ctx context.Context, c published) (*bundle.House, error) {
+	h := &bundle.House{Hashes: houseLog.on(l.s.pool)}
+	var root []byte
+	var signed string
+	err := l.s.pool.QueryRow(ctx, `SELECT l.index, c.size, c.root, c.signed,
+			COALESCE((SELECT array_agg(convert_to(s.signed, 'UTF8') ORDER BY s.number) FROM house_successions s), '{}')
+		FROM house_leaves l, (SELECT size, root, signed FROM house_checkpoints ORDER BY size DESC LIMIT 1) c
+		WHERE l.leaf = $1 AND l.index < c.size`, c.leaf).Scan(&h.Index, &h.Checkpoint.Tree.N, &root, &signed, &h.Keys)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, translate(err)
+	}
+	copy(h.Checkpoint.Tree.Hash[:], root)
+	copy(h.Salt[:], c.salt)
+	h.Checkpoint.Signed = []byte(signed)
+	return h, nil
+}
+
+// source is bundle.Source over the tables, a page at a time.
+type source struct {
+	log
+	disclose bool
+}
+
+const selectRecords = `SELECT l.seq, COALESCE(e.body, ''), l.leaf, p.salts, p.actor_name, p.ip, p.user_agent
+	FROM audit_leaves l
+	LEFT JOIN audit_events e ON e.tenant_id = l.tenant_id AND e.at = l.at AND e.id = l.event_id
+	LEFT JOIN audit_personal p ON p.tenant_id = l.tenant_id AND p.event_id = l.event_id
+	WHERE l.tenant_id = $1 AND l.seq > $2 AND l.seq <= $3 ORDER BY l.seq`
+
+func (s source) Records(ctx context.Context, from, to int64) iter.Seq2[bundle.Record, error] {
+	return func(yield func(bundle.Record, error) bool) {
+		for next := from; next <= to; {
+			page := make([]bundle.Record, 0, pageRows)
+			last := min(to, next+pageRows-1)
+			err := s.s.query(ctx, s.scope, each(func(r pgx.Rows) error {
+				var v row
+				if err := r.Scan(&v.seq, &v.body, &v.leaf, &v.salts, &v.name, &v.ip, &v.agent); err != nil {
+					return err
+				}
+				if v.body == "" {
+					return fmt.Errorf("record %d: its body is missing: %w", v.seq, merkle.ErrCorrupt)
+				}
+				rec := v.record()
+				if !s.disclose {
+					rec.Personal = nil
+				}
+				page = append(page, rec)
+				return nil
+			}), selectRecords, s.scope.ID().String(), next-1, last)
+			for _, rec := range page {
+				if !yield(rec, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(bundle.Record{}, err)
+				return
+			}
+			next = last + 1
+		}
+	}
+}
+
+// Export streams. Its end is fixed when it begins: what is committed then.
+func (l log) Export(ctx context.Context, w io.Writer, f audit.Format, q audit.Query) (n, last int64, err error) {
+	if err := l.s.seq.number(ctx, l.scope); err != nil {
+		return 0, 0, err
+	}
+	var end int64
+	err = l.s.query(ctx, l.scope, one(func(r pgx.Rows) error { return r.Scan(&end) }),
+		`SELECT COALESCE(max(seq), 0) FROM audit_leaves WHERE tenant_id = $1`, l.scope.ID().String())
+	if err != nil {
+		return 0, 0, err
+	}
+	pages := func(yield func(*row, error) bool) {
+		at := q
+		for at.After < end {
+			page := make([]*row, 0, pageRows)
+			err := l.rows(ctx, oldestEntries, at, pageRows, func(r *row) error {
+				page = append(page, r)
+				return nil
+			})
+			for _, r := range page {
+				if r.seq > end {
+					return
+				}
+				if !yield(r, nil) {
+					return
+				}
+				last, at.After = r.seq, r.seq
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(page) < pageRows {
+				return
+			}
+		}
+	}
+	switch f {
+	case audit.JSONL:
+		n, err = export.JSONL(w, convert(pages, func(r *row) (bundle.Record, error) { return r.record(), nil }))
+	case audit.CSV:
+		n, err = export.CSV(w, convert(pages, (*row).entry))
+	case audit.OCSF:
+		n, err = export.OCSF(w, export.Product{Tenant: l.scope.ID().String()}, convert(pages, (*row).entry))
+	default:
+		err = fault.New(fault.Unprocessable, "there is no export format %q; one of jsonl, csv, ocsf", f)
+	}
+	return n, last, err
+}
+
+func convert[T any](rows iter.Seq2[*row, error], as func(*row) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for r, err := range rows {
+			var v T
+			if err == nil {
+				v, err = as(r)
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}

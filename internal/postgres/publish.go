@@ -1,0 +1,403 @@
+package postgres
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
+	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+	"github.com/Nissimmiracles/openclaw/verify"
+)
+
+// Signing is the audit log's key. Key is Ed25519 and may live in a KMS.
+// Previous is the one before it, needed from a change of keys until every log
+// has been signed with the new one. Host names the installation in every log's
+// origin; the name of the first checkpoint stays.
+type Signing struct {
+	Key, Previous crypto.Signer
+	Host          string
+}
+
+const (
+	publishEvery = 200 * time.Millisecond // how long numbered events may wait for others
+	publishTime  = 20 * time.Second
+	publishBatch = 50_000 // leaves in one transaction
+	publishers   = 4      // tenants at a time
+
+	// Advisory locks: the class keeps tenants' and the house's apart from each
+	// other and from the schema's.
+	lockTree  = 0x6f637472
+	lockHouse = 0x6f63686f
+)
+
+// errBroken stops a log: signing on would put a name to a history that was
+// altered. It is for people; nothing retries past it.
+var errBroken = errors.New("the stored log contradicts its last checkpoint")
+
+// publisher extends the trees and signs them. Any number of replicas run one;
+// an advisory lock lets one at a time work on a log, and every step is one
+// transaction, so a crash leaves the last checkpoint and its tree.
+type publisher struct {
+	s    *Store
+	keys Signing
+	host string
+
+	mu    sync.Mutex
+	dirty map[tenant.ID]bool
+	known map[tenant.ID]tlog.Tree // what this process has seen published
+	house tlog.Tree
+
+	wake    chan struct{}
+	closing chan struct{}
+	once    sync.Once
+	wg      sync.WaitGroup
+}
+
+func newPublisher(ctx context.Context, s *Store, keys Signing) (*publisher, error) {
+	if _, err := checkpoint.NewSigner(checkpoint.HouseOrigin(keys.Host), keys.Key); err != nil {
+		return nil, err
+	}
+	if _, err := s.pool.Exec(ctx, `INSERT INTO house_name (host) VALUES ($1) ON CONFLICT DO NOTHING`, keys.Host); err != nil {
+		return nil, fmt.Errorf("name the audit log: %w", translate(err))
+	}
+	p := &publisher{
+		s: s, keys: keys, dirty: map[tenant.ID]bool{}, known: map[tenant.ID]tlog.Tree{},
+		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	if err := s.pool.QueryRow(ctx, `SELECT host FROM house_name`).Scan(&p.host); err != nil {
+		return nil, fmt.Errorf("name the audit log: %w", translate(err))
+	}
+	return p, nil
+}
+
+func (p *publisher) start() {
+	p.wg.Add(1)
+	go p.run()
+}
+
+// stop publishes what is numbered and ends.
+func (p *publisher) stop() {
+	p.once.Do(func() { close(p.closing) })
+	p.wg.Wait()
+}
+
+// poke says that the tenant has numbered events.
+func (p *publisher) poke(ids ...tenant.ID) {
+	if p == nil || len(ids) == 0 {
+		return
+	}
+	p.mu.Lock()
+	for _, id := range ids {
+		p.dirty[id] = true
+	}
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *publisher) run() {
+	defer p.wg.Done()
+	for {
+		select {
+		case <-p.closing:
+			p.round()
+			return
+		case <-p.wake:
+			select {
+			case <-time.After(publishEvery):
+			case <-p.closing:
+			}
+			p.round()
+		}
+	}
+}
+
+func (p *publisher) round() {
+	p.mu.Lock()
+	ids := p.dirty
+	p.dirty = map[tenant.ID]bool{}
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), publishTime)
+	defer cancel()
+	var g errgroup.Group
+	g.SetLimit(publishers)
+	for id := range ids {
+		g.Go(func() error {
+			if err := p.publish(ctx, id); err != nil {
+				p.s.log.Error("an audit log was not published", "tenant", id.String(), "error", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if err := p.publishHouse(ctx); err != nil {
+		p.s.log.Error("the house log was not published", "error", err)
+	}
+}
+
+// edge is the last published state of a log, read under its lock.
+type edge struct {
+	tree     tlog.Tree
+	signed   string
+	frontier merkle.Frontier
+	changes  int // of keys so far
+}
+
+func (e *edge) scan(r pgx.Rows) error {
+	var root, frontier []byte
+	if err := r.Scan(&e.tree.N, &root, &e.signed, &frontier, &e.changes); err != nil {
+		return err
+	}
+	copy(e.tree.Hash[:], root)
+	return e.frontier.UnmarshalBinary(frontier)
+}
+
+// ledger is one log while it is extended: where it is and how it is written.
+type ledger struct {
+	origin string
+	hashes merkle.Hashes
+	seen   tlog.Tree // the newest tree this process knows; zero: none
+	edge   edge
+}
+
+// check holds the stored state against what was signed and what this process
+// saw. It answers the note of a change of keys when there is one to write.
+func (l *ledger) check(ctx context.Context, keys Signing, key *checkpoint.Signer) (succession []byte, err error) {
+	e := &l.edge
+	if e.tree.N < l.seen.N || e.tree.N == l.seen.N && e.tree != l.seen {
+		return nil, fmt.Errorf("%w: %s: it has %d records, and had %d before", errBroken, l.origin, e.tree.N, l.seen.N)
+	}
+	if e.tree.N == 0 {
+		return nil, nil
+	}
+	if e.frontier.Tree() != e.tree {
+		return nil, fmt.Errorf("%w: %s: the kept edge is not of the tree of %d records", errBroken, l.origin, e.tree.N)
+	}
+	if l.seen.N == 0 { // after a start the stored hashes themselves are looked at
+		if _, err := (merkle.Prover{Hashes: l.hashes, Tree: e.tree}).Rebuild(ctx); err != nil {
+			return nil, errors.Join(errBroken, err)
+		}
+	}
+	signed, err := checkpoint.Open([]byte(e.signed), l.origin, key.Verifier())
+	if err != nil && keys.Previous != nil {
+		old, oerr := checkpoint.NewSigner(l.origin, keys.Previous)
+		if oerr != nil {
+			return nil, oerr
+		}
+		if signed, err = checkpoint.Open([]byte(e.signed), l.origin, old.Verifier()); err == nil {
+			if succession, err = checkpoint.Succeed(e.changes+1, e.tree.N, old, key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var unknown *note.UnverifiedNoteError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, fmt.Errorf("%s: its last checkpoint is signed by another key; after a change of keys AUDIT_PREVIOUS_KEY_FILE names the one before: %w", l.origin, err)
+	case err != nil:
+		return nil, errors.Join(errBroken, err)
+	case signed != e.tree:
+		return nil, fmt.Errorf("%w: %s: size or root is not the signed one", errBroken, l.origin)
+	}
+	return succession, nil
+}
+
+// publish extends the tenant's tree by what is numbered and signs it.
+func (p *publisher) publish(ctx context.Context, id tenant.ID) error {
+	for {
+		more, err := p.publishBatch(ctx, id)
+		if err != nil || !more {
+			return translate(err)
+		}
+	}
+}
+
+// locked runs fn in a transaction that holds the advisory lock.
+func (p *publisher) locked(ctx context.Context, id tenant.ID, class, key int32, fn func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, p.s.pool, func(tx pgx.Tx) error {
+		b := &pgx.Batch{}
+		b.Queue(setTenant, id.String())
+		b.Queue(`SELECT pg_advisory_xact_lock($1, $2)`, class, key)
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+}
+
+func (p *publisher) publishBatch(ctx context.Context, id tenant.ID) (more bool, err error) {
+	origin := checkpoint.Origin(p.host, id.String())
+	key, err := checkpoint.NewSigner(origin, p.keys.Key)
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	l := ledger{origin: origin, seen: p.known[id]}
+	p.mu.Unlock()
+	var tree tlog.Tree
+	lock := int32(id[12])<<24 | int32(id[13])<<16 | int32(id[14])<<8 | int32(id[15])
+	err = p.locked(ctx, id, lockTree, lock, func(tx pgx.Tx) error {
+		b := &pgx.Batch{}
+		b.Queue(`SELECT c.size, c.root, c.signed, c.frontier, (SELECT count(*) FROM audit_successions s WHERE s.tenant_id = c.tenant_id)
+			FROM audit_checkpoints c WHERE c.tenant_id = $1 ORDER BY c.size DESC LIMIT 1`, id.String()).Query(each(l.edge.scan))
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		l.hashes = tenantLog.on(tx)
+		succession, err := l.check(ctx, p.keys, key)
+		if err != nil {
+			return err
+		}
+		leaves, err := leavesAfter(ctx, tx, id, l.edge.tree.N)
+		if err != nil {
+			return err
+		}
+		tree = l.edge.tree
+		out := &pgx.Batch{}
+		if succession != nil {
+			out.Queue(`INSERT INTO audit_successions (tenant_id, number, size, signed) VALUES ($1, $2, $3, $4)`,
+				id.String(), l.edge.changes+1, tree.N, string(succession))
+		}
+		if len(leaves) == 0 && succession == nil {
+			return nil
+		}
+		if len(leaves) > 0 {
+			nodes := l.edge.frontier.Append(nil, leaves...)
+			tree = l.edge.frontier.Tree()
+			if err := queueCheckpoint(out, id, origin, key, &l.edge.frontier, nodes); err != nil {
+				return err
+			}
+		}
+		more = len(leaves) == publishBatch
+		return tx.SendBatch(ctx, out).Close()
+	})
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	if tree.N > p.known[id].N {
+		p.known[id] = tree
+	}
+	p.mu.Unlock()
+	return more, nil
+}
+
+// leavesAfter reads what is numbered beyond size; a gap stops the log.
+func leavesAfter(ctx context.Context, tx pgx.Tx, id tenant.ID, size int64) ([]tlog.Hash, error) {
+	rows, err := tx.Query(ctx, `SELECT seq, leaf FROM audit_leaves WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, id.String(), size, publishBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var leaves []tlog.Hash
+	for rows.Next() {
+		var seq int64
+		var leaf []byte
+		if err := rows.Scan(&seq, &leaf); err != nil {
+			return nil, err
+		}
+		if seq != size+int64(len(leaves))+1 || len(leaf) != tlog.HashSize {
+			return nil, fmt.Errorf("%w: after number %d stands %d", errBroken, size+int64(len(leaves)), seq)
+		}
+		leaves = append(leaves, tlog.Hash(leaf))
+	}
+	return leaves, rows.Err()
+}
+
+// queueCheckpoint signs the tree and queues its rows, and its leaf for the
+// house log.
+func queueCheckpoint(out *pgx.Batch, id tenant.ID, origin string, key *checkpoint.Signer, f *merkle.Frontier, nodes []merkle.Node) error {
+	tree := f.Tree()
+	signed, err := checkpoint.Sign(tree, key)
+	if err != nil {
+		return err
+	}
+	frontier, err := f.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	var salt [16]byte
+	_, _ = rand.Read(salt[:]) // never fails (Go 1.24)
+	leaf := tlog.RecordHash(verify.HouseLeaf(origin, salt, tree))
+	if len(nodes) > 0 {
+		level, index, hash := nodeColumns(nodes)
+		out.Queue(`INSERT INTO audit_nodes (tenant_id, level, index, hash) SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bytea[])`,
+			id.String(), level, index, hash)
+	}
+	out.Queue(`INSERT INTO audit_checkpoints (tenant_id, size, root, signed, frontier, house_salt, house_leaf) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		id.String(), tree.N, tree.Hash[:], string(signed), frontier, salt[:], leaf[:])
+	out.Queue(`INSERT INTO house_queue (leaf) VALUES ($1)`, leaf[:])
+	return nil
+}
+
+func nodeColumns(nodes []merkle.Node) (level []int32, index []int64, hash [][]byte) {
+	for i := range nodes {
+		level = append(level, int32(nodes[i].Level))
+		index = append(index, nodes[i].Index)
+		hash = append(hash, nodes[i].Hash[:])
+	}
+	return level, index, hash
+}
+
+// behind lists the tenants whose log has unsigned numbers or an old key: what a
+// crash left, on any replica.
+func (p *publisher) behind(ctx context.Context, ids []string) ([]tenant.ID, error) {
+	var out []tenant.ID
+	b := &pgx.Batch{}
+	for _, text := range ids {
+		id, err := tenant.ParseID(text)
+		if err != nil {
+			return nil, err
+		}
+		mine, err := checkpoint.NewSigner(checkpoint.Origin(p.host, text), p.keys.Key)
+		if err != nil {
+			return nil, err
+		}
+		b.Queue(setTenant, text)
+		b.Queue(`SELECT l.seq IS NOT NULL AND l.seq > COALESCE(c.size, 0), COALESCE(c.signed, '')
+			FROM (SELECT max(seq) AS seq FROM audit_leaves WHERE tenant_id = $1) l
+			LEFT JOIN (SELECT size, signed FROM audit_checkpoints WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1) c ON true`, text).
+			QueryRow(func(r pgx.Row) error {
+				var late bool
+				var signed string
+				if err := r.Scan(&late, &signed); err != nil {
+					return err
+				}
+				if !late && signed != "" && p.keys.Previous != nil {
+					_, err := checkpoint.Open([]byte(signed), mine.Name(), mine.Verifier())
+					late = err != nil
+				}
+				if late {
+					out = append(out, id)
+				}
+				return nil
+			})
+	}
+	return out, p.s.pool.SendBatch(ctx, b).Close()
+}
+
+// vkeys are the verifier keys of a tenant's log and of the house's.
+func (p *publisher) vkeys(id tenant.ID) (log, house string, err error) {
+	a, err := checkpoint.NewSigner(checkpoint.Origin(p.host, id.String()), p.keys.Key)
+	if err != nil {
+		return "", "", err
+	}
+	b, err := checkpoint.NewSigner(checkpoint.HouseOrigin(p.host), p.keys.Key)
+	if err != nil {
+		return "", "", err
+	}
+	return a.Verifier(), b.Verifier(), nil
+}

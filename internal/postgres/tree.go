@@ -1,0 +1,91 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+// tables names where a log's hashes are: of level 0 from $1, at most $2; of
+// level $3 the same.
+type tables struct{ leaves, nodes string }
+
+var (
+	tenantLog = tables{
+		`SELECT seq - 1, leaf FROM audit_leaves
+			WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND seq > $1 AND seq <= $1 + $2 ORDER BY seq`,
+		`SELECT index, hash FROM audit_nodes
+			WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index`,
+	}
+	houseLog = tables{
+		`SELECT index, leaf FROM house_leaves WHERE index >= $1 AND index < $1 + $2 ORDER BY index`,
+		`SELECT index, hash FROM house_nodes WHERE level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index`,
+	}
+)
+
+// tree is merkle.Hashes over the tables of one log.
+type tree struct {
+	tables
+	read func(ctx context.Context, each func(pgx.Rows) error, sql string, args ...any) error
+}
+
+var _ merkle.Hashes = tree{}
+
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// on reads through a transaction, or for the house log through the pool.
+func (t tables) on(q querier) tree {
+	return tree{t, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+		rows, err := q.Query(ctx, sql, args...)
+		if err != nil {
+			return translate(err)
+		}
+		defer rows.Close()
+		if err := read(rows); err != nil {
+			return err
+		}
+		return translate(rows.Err())
+	}}
+}
+
+func (s *Store) tenantTree(id tenant.ID) tree {
+	return tree{tenantLog, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+		return s.queryIn(ctx, id, read, sql, args...)
+	}}
+}
+
+// ReadHashes fills dst; a row that is missing is merkle.ErrCorrupt.
+func (t tree) ReadHashes(ctx context.Context, level int, index int64, dst []tlog.Hash) error {
+	n := 0
+	sql, args := t.leaves, []any{index, int64(len(dst))}
+	if level > 0 {
+		sql, args = t.nodes, append(args, level)
+	}
+	err := t.read(ctx, each(func(r pgx.Rows) error {
+		var at int64
+		var hash []byte
+		if err := r.Scan(&at, &hash); err != nil {
+			return err
+		}
+		if n == len(dst) || at != index+int64(n) || len(hash) != len(dst[n]) {
+			return merkle.ErrCorrupt
+		}
+		copy(dst[n][:], hash)
+		n++
+		return nil
+	}), sql, args...)
+	if err == nil && n != len(dst) {
+		err = merkle.ErrCorrupt
+	}
+	if err != nil {
+		return fmt.Errorf("read %d hashes from %d of level %d: %w", len(dst), index, level, err)
+	}
+	return nil
+}
