@@ -26,7 +26,8 @@ import (
 // The test binary is openclaw too: real processes, real signals, no second build.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"openclaw": func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"openclaw-baseline": baseline, // of BenchmarkAuthenticatedRead
+		"openclaw":          func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 
