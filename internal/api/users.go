@@ -104,13 +104,13 @@ func (a *API) users() {
 			Body UserCreate
 		}) (*Tagged[UserView], error) {
 			v, err := once(ctx, x, in.Key, in.Body, http.StatusCreated, func(claim func(plane.Tx) error, answer func(plane.Tx, UserView)) (UserView, error) {
-				n := identity.NewUser{Email: in.Body.Email, Name: in.Body.Name, Password: in.Body.Password, Roles: in.Body.Roles}
+				n := identity.NewUser{ID: uuid.Must(uuid.NewV7()), Email: in.Body.Email, Name: in.Body.Name, Password: in.Body.Password, Roles: in.Body.Roles}
 				if n.Password == "" {
 					n.Password, n.OneTime = password.OneTime(), true
 				}
 				u, err := ids.CreateUser(ctx, x.Room, granter(x), changed(x), n, claim, func(tx plane.Tx) error {
-					// A replay shows the user as it was, without the password.
-					answer(tx, UserView{Email: n.Email, Name: n.Name, Active: true, Roles: append([]string{}, n.Roles...), MustChange: n.OneTime, Version: 1})
+					// A replay finds the user by its id, and shows no password.
+					answer(tx, UserView{ID: n.ID.String(), Email: n.Email, Name: n.Name, Active: true, Roles: append([]string{}, n.Roles...), MustChange: n.OneTime, Version: 1})
 					return nil
 				})
 				v := userView(u)
@@ -123,6 +123,14 @@ func (a *API) users() {
 				return nil, err
 			}
 			x.Settle()
+			if id, err := uuid.Parse(v.ID); err == nil && v.Created.IsZero() {
+				u, err := ids.Store.User(ctx, x.Scope, id)
+				if err == nil {
+					v = userView(u)
+				} else if fault.CodeOf(err) != fault.NotFound { // removed since: what was kept must do
+					return nil, err
+				}
+			}
 			return &Tagged[UserView]{etag(v.Version), v}, nil
 		})
 	register(a, op{method: "GET", path: "/v1/users/{id}", id: "get-user", summary: "See a user", action: policy.UsersRead, class: "read"},

@@ -31,6 +31,7 @@ type Granter struct {
 
 // NewUser describes a user to be made.
 type NewUser struct {
+	ID                    uuid.UUID // zero: one is made
 	Email, Name, Password string
 	OneTime               bool // the password must be changed at the first login
 	Roles                 []string
@@ -45,7 +46,10 @@ func (s *Service) CreateUser(ctx context.Context, room plane.Room, by Granter, e
 	if err := cleanName(n.Name); err != nil {
 		return User{}, err
 	}
-	id := uuid.Must(uuid.NewV7())
+	id := n.ID
+	if id == uuid.Nil {
+		id = uuid.Must(uuid.NewV7())
+	}
 	for _, r := range n.Roles {
 		if err := s.mayGrant(by, room, id.String(), r); err != nil {
 			return User{}, err
@@ -311,7 +315,7 @@ func (s *Service) SetAccount(ctx context.Context, room plane.Room, by Granter, e
 	if a.Certificate, err = cleanCertificate(a.Certificate, room.Scope().ID()); err != nil {
 		return a, err
 	}
-	if create {
+	if create && a.ID == uuid.Nil {
 		a.ID = uuid.Must(uuid.NewV7())
 	}
 	ev.Type, ev.Severity, ev.Resource = audit.APIKeyCreated, audit.Warning, "service_account/"+a.ID.String()
