@@ -200,10 +200,10 @@ func (g *Gateway) limits(x *Exchange) error {
 	if done, err := g.crossOrigin(x); done || err != nil {
 		return err
 	}
-	h, pattern := g.cfg.Routes.mux.Handler(x.Request)
+	h, _ := g.cfg.Routes.mux.Handler(x.Request)
 	d, ok := h.(*door)
-	if !ok {
-		if pattern == "" && g.otherMethod(x.Request) {
+	if !ok { // no pattern, or the library's own redirect
+		if g.otherMethod(x.Request) {
 			return fault.New(fault.NoMethod, "this path does not take %s", safeMethod(x.Request.Method))
 		}
 		return fault.New(fault.NotFound, "there is no such thing here")
