@@ -17,7 +17,8 @@ import (
 //
 // A section header gives label, family, channel, language and how many texts
 // to make; its lines are templates, each as likely as the next. {a|b} chooses,
-// <name> takes from a list, both nest; \n is a line break. Lists are shared by
+// <name> takes from a list, both nest; \n is a line break, \{ \} \| are
+// themselves. Lists are shared by
 // all files.
 //
 //go:embed data/*.txt
@@ -59,7 +60,7 @@ func (g *Grammar) parse(file, text string) error {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
-		line = strings.TrimSpace(line)
+		line = escape.Replace(strings.TrimSpace(line))
 		if line == "" || line[0] == '#' && (len(line) == 1 || line[1] == ' ') {
 			continue
 		}
@@ -180,6 +181,12 @@ func (g *Grammar) expand(r *rand.Rand, t string, depth int) string {
 	return b.String()
 }
 
+// escape hides \{, \} and \| from the grammar, unescape brings them back.
+var (
+	escape   = strings.NewReplacer(`\{`, "\x01", `\}`, "\x02", `\|`, "\x03", `\t`, "\t")
+	unescape = strings.NewReplacer("\x01", "{", "\x02", "}", "\x03", "|")
+)
+
 // name tells a list's name (it has a dot, so that no markup is one).
 func name(s string) bool {
 	dot := false
@@ -203,7 +210,7 @@ func (g *Grammar) Generate(seed uint64, scale float64) []Example {
 		want := int(float64(s.count) * scale)
 		for try := 0; want > 0 && try < want*8; try++ {
 			e := s.Example
-			e.Text = dress(r, strings.TrimSpace(g.expand(r, s.templates[r.IntN(len(s.templates))], 0)))
+			e.Text = dress(r, strings.TrimSpace(unescape.Replace(g.expand(r, s.templates[r.IntN(len(s.templates))], 0))))
 			if e.Text == "" || seen[e.Text] {
 				continue
 			}

