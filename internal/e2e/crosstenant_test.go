@@ -26,7 +26,8 @@ var goodBody = map[string]any{
 	"create-agent": map[string]any{"name": "new agent"}, "update-agent": map[string]any{"description": "stolen"},
 	"create-memory": map[string]any{"text": "new"}, "update-memory": map[string]any{"text": "stolen"},
 	"search-memories": map[string]any{"query": "invoice"},
-	"create-block":    map[string]any{"prefix": "203.0.113.9", "seconds": 1, "reason": "test"},
+	"inspect":         map[string]any{"text": "the weather is fine"}, "set-inspection-settings": map[string]any{"block_above": 0.6},
+	"create-block": map[string]any{"prefix": "203.0.113.9", "seconds": 1, "reason": "test"},
 }
 
 // loose are the headers that differ between two answers to one question.

@@ -31,7 +31,8 @@ type replica struct {
 	*app.App
 	url    string // where it answers, which is not always what it calls itself
 	client *http.Client
-	stop   func()
+	halt   func() // ends serving
+	stop   func() // and what was built
 }
 
 // The platform under attack: two replicas on one database. East takes platform
@@ -207,10 +208,13 @@ func serve(a *app.App) (*replica, error) {
 	select {
 	case x := <-at:
 		r := &replica{App: a, url: x.API, client: newClient(nil)}
-		r.stop = sync.OnceFunc(func() {
+		r.halt = sync.OnceFunc(func() {
 			r.client.CloseIdleConnections()
 			cancel()
 			<-ended
+		})
+		r.stop = sync.OnceFunc(func() {
+			r.halt()
 			a.Close()
 		})
 		return r, nil
@@ -219,6 +223,8 @@ func serve(a *app.App) (*replica, error) {
 		return nil, err
 	}
 }
+
+func nopLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // newClient trusts the platform's CA and follows nothing.
 func newClient(cert *tls.Certificate) *http.Client {

@@ -105,7 +105,7 @@ func TestRefusalsAreRecorded(t *testing.T) {
 		"not found":    {ask{method: "GET", path: "/v1/agents/" + uuid.NewString(), token: tok}, 404, mine, "API_REQUEST", "not_found", boss.id.String(), "handler", "hash"},
 		"no route":     {ask{method: "GET", path: "/v1/nothing", token: tok}, 404, house, "API_REQUEST", "not_found", "", "limits", ""},
 		"wrong method": {ask{method: "DELETE", path: "/v1/agents", token: tok}, 405, house, "INPUT_VALIDATION_FAILED", "method_not_allowed", "", "limits", ""},
-		"invalid":      {ask{method: "POST", path: "/v1/agents", token: tok, body: "{"}, 400, mine, "INPUT_VALIDATION_FAILED", "invalid_request", boss.id.String(), "handler", "hash"},
+		"invalid":      {ask{method: "POST", path: "/v1/agents", token: tok, body: "{"}, 400, mine, "INPUT_VALIDATION_FAILED", "invalid_request", boss.id.String(), "inspect", "hash"},
 		"validation":   {ask{method: "POST", path: "/v1/agents", token: tok, body: jsonBody(map[string]any{"name": ""})}, 422, mine, "INPUT_VALIDATION_FAILED", "validation_failed", boss.id.String(), "handler", "hash"},
 		"media type":   {ask{method: "POST", path: "/v1/agents", token: tok, body: "x", header: http.Header{"Content-Type": {"text/plain"}}}, 415, mine, "INPUT_VALIDATION_FAILED", "unsupported_media_type", boss.id.String(), "handler", "hash"},
 		"too large":    {ask{method: "POST", path: "/v1/agents", token: tok, body: strings.Repeat(" ", 1<<20+1)}, 413, house, "INPUT_VALIDATION_FAILED", "too_large", "", "limits", ""},
@@ -205,6 +205,7 @@ func TestChangesAreRecorded(t *testing.T) {
 		{op: "update-memory", id: "create-memory", typ: "MEMORY_CHANGED", body: map[string]any{"text": marker + "2"}},
 		{op: "delete-memory", id: "create-memory", typ: "MEMORY_CHANGED"},
 		{op: "delete-agent", id: "create-agent", typ: "AGENT_CHANGED"},
+		{op: "set-inspection-settings", typ: "CONFIG_CHANGED", body: map[string]any{"block_above": 0.6}},
 		{op: "change-password", typ: "PASSWORD_CHANGED", as: changer.token(t), body: map[string]any{"current_password": passwordOfAll, "new_password": secret("a password", "yet-another-horse-with-battery-7")}},
 		{op: "logout", typ: "TOKEN_REVOKED", as: leaver.token(t)},
 		{op: "create-tenant", typ: "TENANT_CREATED", body: map[string]any{"name": newTenant}},
@@ -219,7 +220,7 @@ func TestChangesAreRecorded(t *testing.T) {
 	for _, o := range operations(t) {
 		byID[o.id] = o
 		// What changes nothing, and what this file's other test walks.
-		if !o.writes() || o.public || o.id == "search-memories" {
+		if !o.writes() || o.public || o.id == "search-memories" || o.id == "inspect" {
 			continue
 		}
 		if !slices.ContainsFunc(steps, func(s struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/authn/localca"
 	"github.com/Nissimmiracles/openclaw/internal/authn/securefile"
+	"github.com/Nissimmiracles/openclaw/internal/cli"
 	"github.com/Nissimmiracles/openclaw/internal/identity/password"
 	"github.com/Nissimmiracles/openclaw/internal/postgres/pgtest"
 )
@@ -33,7 +34,15 @@ var (
 
 const goodPassword = "correct-horse-battery-staple-57"
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// beOpenclaw makes the test binary openclaw: a real process, no second build.
+const beOpenclaw = "EDGE_BE_OPENCLAW"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beOpenclaw) != "" {
+		os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "openclaw-edge-")

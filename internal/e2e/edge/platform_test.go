@@ -53,6 +53,7 @@ tiers:
 
 // world is one database and what its replicas share.
 type world struct {
+	db    pgtest.DB
 	dir   string
 	tiers string
 	env   map[string]string
@@ -61,11 +62,11 @@ type world struct {
 // newWorld makes a fresh database; env goes over the settings of every replica.
 func newWorld(t *testing.T, env map[string]string) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir()}
+	w := &world{db: pgtest.New(t), dir: t.TempDir()}
 	w.tiers = filepath.Join(w.dir, "tiers.yaml")
 	write(t, w.tiers, tiers)
 	w.env = map[string]string{
-		"DATABASE_URL": pgtest.New(t).App, "PORT": "0", "PUBLIC_URL": "https://localhost:3000", "MONITORING_ENABLED": "false",
+		"DATABASE_URL": w.db.App, "PORT": "0", "PUBLIC_URL": "https://localhost:3000", "MONITORING_ENABLED": "false",
 		"TLS_CERT_FILE": certFile, "TLS_KEY_FILE": certFile, "JWT_PRIVATE_KEY_FILE": jwtFile, "AUDIT_SIGNING_KEY_FILE": auditFile, "RATE_LIMIT_TIERS_FILE": w.tiers,
 		"CLIENT_CA_FILE": ca.File(), "CLIENT_CERTS": "optional", "DDOS_IP_LIMIT": "100000", "RATE_LIMIT_TIMEOUT": "5s",
 	}
