@@ -57,3 +57,11 @@ func (a *API) describe(method, path, summary string, action policy.Action, class
 	}
 	a.huma.OpenAPI().AddOperation(o)
 }
+
+// settleUnlessReplayed: a kept answer changed nothing, so it is on record as
+// the read that it is.
+func settleUnlessReplayed(x *gateway.Exchange) {
+	if x.Writer.Header().Get("Idempotent-Replayed") == "" {
+		x.Settle()
+	}
+}

@@ -82,7 +82,7 @@ func (a *API) serviceAccounts() {
 			if err != nil {
 				return nil, err
 			}
-			x.Settle()
+			settleUnlessReplayed(x)
 			if id, err := uuid.Parse(v.ID); err == nil && v.Created.IsZero() {
 				s, err := ids.Store.ServiceAccount(ctx, x.Scope, id)
 				if err == nil {

@@ -122,7 +122,7 @@ func (a *API) users() {
 			if err != nil {
 				return nil, err
 			}
-			x.Settle()
+			settleUnlessReplayed(x)
 			if id, err := uuid.Parse(v.ID); err == nil && v.Created.IsZero() {
 				u, err := ids.Store.User(ctx, x.Scope, id)
 				if err == nil {

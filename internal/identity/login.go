@@ -40,8 +40,9 @@ type Service struct {
 	Verifier  *authn.Verifier
 	Policy    *policy.Engine
 	Forget    func(id tenant.ID, subject string) // drops what this replica remembers of a standing
-	// Attempt charges one try against one account; nil charges nothing.
-	Attempt func(ctx context.Context, s tenant.Scope, subject uuid.UUID) error
+	// Attempt charges one try against one account, there or not; nil charges
+	// nothing.
+	Attempt func(ctx context.Context, s tenant.Scope, account uuid.UUID) error
 	// RefreshTTL is how long a login lasts without a new password.
 	RefreshTTL time.Duration
 	Now        func() time.Time
@@ -84,19 +85,20 @@ func (s *Service) Login(ctx context.Context, c Caller, tenantName, email, typed 
 		if code := fault.CodeOf(err); code != fault.Unauthorized && code != fault.Suspended {
 			return Tokens{}, err
 		}
+		if err := s.attempt(ctx, s.House.Scope(), tenantName+"\x00"+email); err != nil {
+			return Tokens{}, err
+		}
 		if _, _, verr := s.Passwords.Verify(ctx, typed, ""); verr != nil {
 			return Tokens{}, verr
 		}
 		return Tokens{}, s.loginFailed(ctx, s.House, c, "", "unknown_tenant", email)
 	}
+	if err := s.attempt(ctx, scope, email); err != nil {
+		return Tokens{}, err
+	}
 	u, err := s.Store.UserByEmail(ctx, scope, email)
 	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return Tokens{}, err
-	}
-	if err == nil && s.Attempt != nil {
-		if err := s.Attempt(ctx, scope, u.ID); err != nil {
-			return Tokens{}, err
-		}
 	}
 	match, renew, verr := s.Passwords.Verify(ctx, typed, u.Hash)
 	switch {
@@ -116,6 +118,16 @@ func (s *Service) Login(ctx context.Context, c Caller, tenantName, email, typed 
 		}
 	}
 	return s.open(ctx, c, room, u, hash)
+}
+
+// attempt charges a try against an address, known or not: a limit that only
+// real accounts reach would tell which are real.
+func (s *Service) attempt(ctx context.Context, scope tenant.Scope, name string) error {
+	if s.Attempt == nil {
+		return nil
+	}
+	sum := EmailDigest(name)
+	return s.Attempt(ctx, scope, uuid.UUID(sum[:16]))
 }
 
 // open starts a session for a proved user.
