@@ -252,9 +252,6 @@ func TestAutomaticBlocks(t *testing.T) {
 			}
 			t.Logf("%s: blocked after %d requests", attack.reason, tries-1)
 			x.want(t, 403)
-			if x.header.Get("Retry-After") == "" {
-				t.Error("the answer does not say when to come back")
-			}
 			until(t, attack.reason+": the other replica blocks too", func() bool {
 				return ask{to: b, path: "/livez", from: from}.send(t).code() == "address_blocked"
 			})
