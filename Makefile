@@ -41,6 +41,24 @@ ci: lint ## what CI runs: lint, then every test with the race detector
 bench: deps ## every benchmark, once
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
+.PHONY: bench-http
+bench-http: ## CPU per proxied request beside a bare ReverseProxy and nginx
+	@scripts/install-deps.sh bench
+	$(GO) run ./internal/gateway/upstream/httpbench/run
+
+.PHONY: train
+train: ## make the weights of the prompt detector from ../shared/corpora
+	$(GO) run ./internal/inspect/train weights
+
+.PHONY: eval
+eval: ## write docs/DETECTION.md: error rates by source, cross-validated
+	$(GO) run ./internal/inspect/train eval
+	$(GO) run ./internal/inspect/inject/eval -write
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
 .PHONY: config
 config: ## write .env.example from the configuration's own documentation
 	$(GO) run ./cmd/openclaw config --example > .env.example
