@@ -15,6 +15,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -103,6 +104,7 @@ type op struct {
 	class        string
 	status       int // of success; 0: 200
 	maxBody      int64
+	timeout      time.Duration // of the request; 0: the gateway's default, negative: none
 	tag          string
 	// prompts are the body's fields that a model will read, opaque those that
 	// nobody reads; JSON pointers. All others are structured.

@@ -37,7 +37,11 @@ type Admin struct {
 }
 
 // OpenAdmin opens the stores.
-func OpenAdmin(ctx context.Context, c Config, log *slog.Logger) (_ *Admin, err error) {
+func OpenAdmin(ctx context.Context, c Config, log *slog.Logger) (*Admin, error) {
+	return openAdmin(ctx, c, log, postgres.Signing{})
+}
+
+func openAdmin(ctx context.Context, c Config, log *slog.Logger, signing postgres.Signing) (_ *Admin, err error) {
 	a := &Admin{Config: c, Tiers: quota.NewTiers()}
 	if c.TiersFile != "" {
 		if _, err := a.Tiers.LoadFile(c.TiersFile); err != nil {
@@ -51,12 +55,6 @@ func OpenAdmin(ctx context.Context, c Config, log *slog.Logger) (_ *Admin, err e
 	hasher, err := password.NewHasher(password.Config{})
 	if err != nil {
 		return nil, err
-	}
-	var signing postgres.Signing // without the key, what is published is what there is
-	if c.AuditKeyFile != "" {
-		if signing, err = auditSigning(c); err != nil {
-			return nil, err
-		}
 	}
 	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), MaxConns: 4, Logger: log, Signing: signing}); err != nil {
 		return nil, err

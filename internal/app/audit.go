@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 
@@ -34,6 +36,20 @@ func auditSigning(c Config) (s postgres.Signing, err error) {
 		s.Host = u.Hostname()
 	}
 	return s, nil
+}
+
+// OpenAudit is OpenAdmin for the verbs of the audit log. With the key at hand
+// they sign what is committed; without it they show what is published.
+func OpenAudit(ctx context.Context, c Config, log *slog.Logger) (*Admin, error) {
+	var signing postgres.Signing
+	if c.AuditKeyFile != "" {
+		var err error
+		if signing, err = auditSigning(c); err != nil {
+			return nil, err
+		}
+		signing.Host = "" // the platform's own start names its logs
+	}
+	return openAdmin(ctx, c, log, signing)
 }
 
 func readAuditKey(variable, path string) (crypto.Signer, error) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,28 +28,35 @@ import (
 
 // admin opens the platform's stores without serving.
 func admin(c *cobra.Command, data string, do func(context.Context, *app.Admin) error) error {
+	return adminWith(c, data, func(ctx context.Context, cfg app.Config) (*app.Admin, error) {
+		return app.OpenAdmin(ctx, cfg, logger(cfg, c.ErrOrStderr()))
+	}, do)
+}
+
+func adminWith(c *cobra.Command, data string, open func(context.Context, app.Config) (*app.Admin, error), do func(context.Context, *app.Admin) error) error {
 	cfg, err := load()
 	if err != nil {
 		return err
 	}
 	if cfg.DatabaseURL == "" {
-		if data == "" {
-			if data = cfg.Data; data == "" {
-				data = "data"
-			}
-		}
+		data := dataFolder(cfg, data)
 		url, err := os.ReadFile(app.DatabaseFile(data))
 		if err != nil {
 			return hint(errors.New("DATABASE_URL is missing"), "set it, or name the data folder of a running `openclaw dev` with --data DIR (looked in %s)", filepath.Clean(data))
 		}
 		cfg.DatabaseURL = app.Secret(url)
 	}
-	a, err := app.OpenAdmin(c.Context(), cfg, logger(cfg, c.ErrOrStderr()))
+	a, err := open(c.Context(), cfg)
 	if err != nil {
 		return hint(err, "is the database up? a data folder's database runs only while its `openclaw dev` does")
 	}
 	defer a.Close()
 	return do(c.Context(), a)
+}
+
+// dataFolder is the flag's, DATA_DIR's or dev's own.
+func dataFolder(cfg app.Config, flag string) string {
+	return cmp.Or(flag, cfg.Data, "data")
 }
 
 func operatorEvent(action string) audit.Event {

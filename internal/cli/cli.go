@@ -62,6 +62,10 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	var said exitCode
+	if errors.As(err, &said) {
+		return int(said)
+	}
 	fmt.Fprintln(errw, "openclaw: error:", words(err))
 	var h *hinted
 	var u usage
@@ -102,7 +106,7 @@ func newRoot(in io.Reader, out, errw io.Writer) *cobra.Command {
 	root.SetOut(out)
 	root.SetErr(errw)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), inspectCommand(), configCommand(), versionCommand())
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), inspectCommand(), auditCommand(), configCommand(), versionCommand())
 	return root
 }
 

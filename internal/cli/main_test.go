@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/Nissimmiracles/openclaw/internal/cli"
+	"github.com/Nissimmiracles/openclaw/verify"
 )
 
 // The test binary is openclaw too: real processes, real signals, no second build.
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"openclaw-baseline": baseline, // of BenchmarkAuthenticatedRead
 		"openclaw":          func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"openclaw-verify":   func() { os.Exit(verify.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 

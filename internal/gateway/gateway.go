@@ -167,10 +167,9 @@ func (x *Exchange) Fail(f *fault.Error) {
 }
 
 func (g *Gateway) close(x *Exchange) {
-	if p := recover(); p != nil {
-		if p == http.ErrAbortHandler {
-			panic(p)
-		}
+	if p := recover(); p == http.ErrAbortHandler { // an answer cut short on purpose
+		defer panic(p)
+	} else if p != nil {
 		g.cfg.Logger.Error("a handler panicked", "request_id", x.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		x.fault = fault.New(fault.Internal, "something failed here; the request id finds it in the operator's log")
 		if x.guard.status == 0 {

@@ -23,7 +23,7 @@ import (
 // Signing is the audit log's key. Key is Ed25519 and may live in a KMS.
 // Previous is the one before it, needed from a change of keys until every log
 // has been signed with the new one. Host names the installation in every log's
-// origin; the name of the first checkpoint stays.
+// origin; the first name stays, and "" takes it.
 type Signing struct {
 	Key, Previous crypto.Signer
 	Host          string
@@ -65,17 +65,23 @@ type publisher struct {
 }
 
 func newPublisher(ctx context.Context, s *Store, keys Signing) (*publisher, error) {
-	if _, err := checkpoint.NewSigner(checkpoint.HouseOrigin(keys.Host), keys.Key); err != nil {
-		return nil, err
-	}
-	if _, err := s.pool.Exec(ctx, `INSERT INTO house_name (host) VALUES ($1) ON CONFLICT DO NOTHING`, keys.Host); err != nil {
-		return nil, fmt.Errorf("name the audit log: %w", translate(err))
+	if keys.Host != "" {
+		if _, err := checkpoint.NewSigner(checkpoint.HouseOrigin(keys.Host), keys.Key); err != nil {
+			return nil, err
+		}
+		if _, err := s.pool.Exec(ctx, `INSERT INTO house_name (host) VALUES ($1) ON CONFLICT DO NOTHING`, keys.Host); err != nil {
+			return nil, fmt.Errorf("name the audit log: %w", translate(err))
+		}
 	}
 	p := &publisher{
 		s: s, keys: keys, dirty: map[tenant.ID]bool{}, known: map[tenant.ID]tlog.Tree{},
 		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
-	if err := s.pool.QueryRow(ctx, `SELECT host FROM house_name`).Scan(&p.host); err != nil {
+	err := s.pool.QueryRow(ctx, `SELECT host FROM house_name`).Scan(&p.host)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errors.New("name the audit log: it has no name yet; the platform's first start gives it one")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("name the audit log: %w", translate(err))
 	}
 	return p, nil
