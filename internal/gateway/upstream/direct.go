@@ -44,7 +44,14 @@ func (x *exchange) hold() (held bool, err error) {
 	buf := buffers.Get().(*buffer)
 	buf.b = slices.Grow(buf.b[:0], int(n))[:n]
 	x.body = buf
-	if _, err := io.ReadFull(x.r.Body, buf.b); err != nil {
+	rc := http.NewResponseController(x.w)
+	_ = rc.SetReadDeadline(time.Now().Add(x.rt.Timeouts.Idle))
+	_, err = io.ReadFull(x.r.Body, buf.b)
+	if err == nil {
+		// A limit that stays would hit the server's watch for the client's leaving.
+		// After an error it stays: the server would wait for the rest without one.
+		_ = rc.SetReadDeadline(time.Time{})
+	} else {
 		x.release()
 		x.closeClient()
 		if isTimeout(err) {

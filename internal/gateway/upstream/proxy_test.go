@@ -467,7 +467,19 @@ func TestSlowClient(t *testing.T) {
 	if err := <-b.ended; !errors.Is(err, ErrCut) { // and it never reads
 		t.Errorf("ended with %v", err)
 	}
-	// One that sends half its content.
+	// Two that send half their content.
+	c1, err := net.Dial("tcp", b.front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c1.Close()
+	fmt.Fprint(c1, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhe")
+	if err := <-b.ended; fault.CodeOf(err) != fault.Invalid {
+		t.Errorf("ended with %v", err)
+	}
+	if all, err := io.ReadAll(c1); err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 400") {
+		t.Errorf("%q %v", all, err)
+	}
 	c2, err := net.Dial("tcp", b.front.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream/http1"
 )
 
 // relay proxies by net/http's transport: TLS, h2c, Upgrade, Expect, trailers.
@@ -79,7 +80,7 @@ func (l *relay) serve(x *exchange, held bool) (err error) {
 			err = x.cut(errors.New("the answer broke off"))
 		}
 	}()
-	l.proxy.ServeHTTP(x.w, in)
+	l.proxy.ServeHTTP(&relayWriter{ResponseWriter: x.w, rl: rl, early: http.Header{}}, in)
 	switch {
 	case rl.err == nil:
 		return nil
@@ -208,41 +209,33 @@ func (l *relay) RoundTrip(req *http.Request) (*http.Response, error) {
 // modify makes the upstream's answer ours.
 func (l *relay) modify(resp *http.Response) error {
 	rl := of(resp.Request)
-	h := rl.w.Header()
-	scratch := make(http.Header, len(resp.Header))
-	a := answer{rt: rl.rt, h: scratch}
+	ours := rl.w.Header()
 	drop := named(resp.Header["Connection"])
+	upgraded := resp.StatusCode == http.StatusSwitchingProtocols
+	a := answer{rt: rl.rt, h: make(http.Header, len(resp.Header))}
 	for name := range resp.Header {
-		if _, ours := h[name]; ours {
-			scratch[name] = h[name]
+		if v, there := ours[name]; there {
+			a.h[name] = v
 		}
 	}
-	upgraded := resp.StatusCode == http.StatusSwitchingProtocols
 	for name, values := range resp.Header {
-		if slices.Contains(drop, name) && !upgraded {
+		if slices.Contains(drop, name) {
 			continue
 		}
 		for _, v := range values {
 			a.add(name, v)
 		}
 	}
-	for name := range resp.Header {
-		switch {
-		case upgraded && (name == "Upgrade" || name == "Connection"):
-		case name == "Content-Length":
-		default:
-			delete(resp.Header, name)
+	for _, name := range []string{"Content-Length", "Upgrade", "Connection"} {
+		if v, there := resp.Header[name]; there && (upgraded || name == "Content-Length") {
+			a.h[name] = v
 		}
 	}
-	for name, v := range scratch {
-		delete(h, name) // ReverseProxy adds: what stands here is merged already
-		resp.Header[name] = v
+	a.h["Via"] = ownVia
+	if _, there := a.h["Content-Type"]; !there {
+		ours["Content-Type"] = nil // or the server guesses one
 	}
-	h.Del("Via")
-	resp.Header["Via"] = ownVia
-	if resp.Header.Get("Content-Type") == "" && !upgraded {
-		h["Content-Type"] = nil
-	}
+	resp.Header = a.h
 	if upgraded {
 		if rwc, ok := resp.Body.(io.ReadWriteCloser); ok {
 			resp.Body = newIdleConn(rwc, rl.rt.Timeouts.Idle)
@@ -258,6 +251,45 @@ func (l *relay) modify(resp *http.Response) error {
 	resp.Body = newIdleBody(resp.Body, rl.rt.Timeouts.Idle, http.NewResponseController(rl.w))
 	rl.begun = true
 	return nil
+}
+
+// relayWriter keeps ReverseProxy's hands off the answer's header until the final
+// head: for each 1xx it would copy all of the upstream's fields into it, and
+// then empty it, what the gateway has set included.
+type relayWriter struct {
+	http.ResponseWriter
+	rl    *relayed
+	early http.Header // nil once the final head is out
+}
+
+// Unwrap lets http.ResponseController reach Flush and Hijack.
+func (w *relayWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *relayWriter) Header() http.Header {
+	if w.early != nil {
+		return w.early
+	}
+	return w.ResponseWriter.Header()
+}
+
+func (w *relayWriter) WriteHeader(status int) {
+	if w.early == nil {
+		return
+	}
+	if status < 200 {
+		var links []http1.Field
+		for _, v := range w.early["Link"] {
+			links = append(links, http1.Field{Name: "Link", Value: v})
+		}
+		w.rl.interim(status, links)
+		return
+	}
+	h := w.ResponseWriter.Header()
+	for name, v := range w.early {
+		h[name] = v
+	}
+	w.early = nil
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // pacedBody gives each Read of an HTTP/1 client's content a time limit, and

@@ -253,7 +253,7 @@ func TestStatusesWithoutContent(t *testing.T) {
 			}
 		}
 	})
-	b := setup(t, route(up.URL, ""))
+	b := setup(t, route(up.URL, ""), setting{set: func(h http.Header) { h.Set("X-Frame-Options", "DENY") }})
 	for range 3 { // on the same connections
 		if resp, got := b.do(t, "GET", "/304", nil); resp.StatusCode != 304 || got != "" || resp.Header.Get("Etag") != `"a"` {
 			t.Error(resp.StatusCode, got)
@@ -265,6 +265,10 @@ func TestStatusesWithoutContent(t *testing.T) {
 			t.Error(resp.StatusCode, got, resp.ContentLength)
 		}
 		if resp, got := b.do(t, "GET", "/hints", nil); resp.StatusCode != 200 || got != "hi" || resp.Header.Get("Link") != "" {
+			t.Error(resp.StatusCode, got, resp.Header)
+		}
+		resp, got := b.do(t, "GET", "/hints", nil, "Upgrade", "x", "Connection", "upgrade") // by the relay
+		if resp.StatusCode != 200 || got != "hi" || resp.Header.Get("Link") != "" || resp.Header.Get("X-Frame-Options") != "DENY" {
 			t.Error(resp.StatusCode, got, resp.Header)
 		}
 		if resp, got := b.do(t, "POST", "/", nil, "Expect", "100-continue"); resp.StatusCode != 200 || len(got) != 77 {

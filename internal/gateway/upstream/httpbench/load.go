@@ -20,7 +20,8 @@ type load struct {
 	conns   []*loadConn
 	request []byte
 	body    []byte
-	last    atomic.Value
+	dial    func() (*loadConn, error)
+	last    atomic.Pointer[error]
 }
 
 type loadConn struct {
@@ -39,43 +40,57 @@ func dialLoad(c contender, size int, cert certificate) (*load, error) {
 	b.WriteString("\r\n")
 	b.Write(l.body)
 	l.request = b.Bytes()
-	for range connsAll {
+	l.dial = func() (*loadConn, error) {
 		tc, err := tls.Dial("tcp", c.addr, cert.client())
+		if err != nil {
+			return nil, err
+		}
+		return &loadConn{Conn: tc, r: bufio.NewReaderSize(tc, 32<<10), buf: make([]byte, size)}, nil
+	}
+	for range connsAll {
+		lc, err := l.dial()
 		if err != nil {
 			l.close()
 			return nil, err
 		}
-		l.conns = append(l.conns, &loadConn{Conn: tc, r: bufio.NewReaderSize(tc, 32<<10), buf: make([]byte, size)})
+		l.conns = append(l.conns, lc)
 	}
 	return l, nil
 }
 
-// run sends n requests over all connections and returns how many failed.
+// run sends n requests over all connections and returns how many failed: a bare
+// ReverseProxy loses a few. A connection that failed is replaced.
 func (l *load) run(n int) (failed int) {
 	var wg sync.WaitGroup
 	var left, bad atomic.Int64
 	left.Store(int64(n))
-	for _, c := range l.conns {
+	for i := range l.conns {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := l.once(c); err != nil {
-					bad.Add(1)
-					l.last.Store(err)
-					return // its other requests fall to the rest
+				err := l.once(l.conns[i])
+				if err == nil {
+					continue
 				}
+				bad.Add(1)
+				l.last.Store(&err)
+				fresh, err := l.dial()
+				if err != nil {
+					return // what is left falls to the others
+				}
+				_ = l.conns[i].Close()
+				l.conns[i] = fresh
 			}
 		})
 	}
 	wg.Wait()
-	if left.Load() > -int64(len(l.conns)) && bad.Load() == int64(len(l.conns)) {
-		return int(bad.Load() + max(left.Load(), 0))
-	}
-	return int(bad.Load())
+	return int(bad.Load() + max(left.Load(), 0))
 }
 
 func (l *load) err() error {
-	err, _ := l.last.Load().(error)
-	return err
+	if err := l.last.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (l *load) once(c *loadConn) error {
