@@ -103,10 +103,14 @@ func cut(dst, s []byte) ([]byte, int) {
 		n := min(len(s), chunk)
 		var best [chunk + 1]int32
 		var from [chunk + 1]int16
-		for e := 1; e <= n; e++ {
-			best[e], from[e] = best[e-1], int16(e-1)
-			for a := max(0, e-longest); a < e-1; a++ {
-				if v := best[a] + int32((e-a)*(e-a)); v > best[e] && Common(s[a:e]) {
+		for a := range n {
+			if best[a] > best[a+1] || from[a+1] == 0 && best[a+1] == 0 {
+				best[a+1], from[a+1] = best[a], int16(a)
+			}
+			h := uint64(fnvOffset)
+			for e := a + 1; e <= min(n, a+longest); e++ {
+				h = (h ^ uint64(s[e-1]|0x20)) * fnvPrime
+				if v := best[a] + int32((e-a)*(e-a)); e > a+1 && v > best[e] && vocab.has(h) {
 					best[e], from[e] = v, int16(a)
 				}
 			}

@@ -8,6 +8,9 @@ import (
 
 // A plain innocent text costs no allocation.
 func TestFastPathAllocatesNothing(t *testing.T) {
+	if racing {
+		t.Skip("pools drop at random under the race detector")
+	}
 	d := detector(t)
 	for _, s := range []string{
 		"Can you print the first ten lines of the file, please?",
