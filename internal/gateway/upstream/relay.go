@@ -356,7 +356,7 @@ type idleConn struct {
 
 func newIdleConn(c io.ReadWriteCloser, d time.Duration) *idleConn {
 	i := &idleConn{ReadWriteCloser: c, d: d}
-	i.timer = time.AfterFunc(d, func() { _ = i.Close() })
+	i.timer = time.AfterFunc(d, func() { _ = c.Close() }) // not i's: it reads the timer
 	return i
 }
 
