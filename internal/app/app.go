@@ -154,6 +154,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if a.listener, err = a.tlsListener(clients); err != nil {
 		return nil, err
 	}
+	a.watchFiles(clients)
 
 	// What bounds.
 	limiter, err := a.limiter(ctx)
@@ -483,7 +484,7 @@ func (a standings) Standing(ctx context.Context, id tenant.ID, subject string, s
 
 // ready asks each dependency.
 func (a *App) ready(ctx context.Context) map[string]error {
-	checks := map[string]error{"database": a.Store.Ping(ctx), "certificate": a.listener.Err()}
+	checks := map[string]error{"database": a.Store.Ping(ctx), "certificate": a.certificateReady()}
 	if a.limits != nil {
 		checks["rate_limits"] = nil
 		if a.limits.Away() && a.Config.LimitOnFailure == "deny" {
