@@ -154,7 +154,7 @@ func (r *replica) dial(cert *tls.Certificate, greet func(context.Context, string
 	}
 	c := &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS13, ServerName: "localhost"}
 	if cert != nil {
-		c.Certificates = []tls.Certificate{*cert}
+		c.GetClientCertificate = present(cert)
 	}
 	tr := &http.Transport{
 		TLSClientConfig: c, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 16, DisableCompression: true,
@@ -163,7 +163,13 @@ func (r *replica) dial(cert *tls.Certificate, greet func(context.Context, string
 	return &http.Client{Timeout: 30 * time.Second, Transport: tr}
 }
 
-// close is for clients that a test made.
+// present shows the certificate whatever CAs the server says it knows, as an
+// attacker's client does; crypto/tls by itself would rather show none.
+func present(cert *tls.Certificate) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+}
+
+// closing is for clients that a test made.
 func closing(t *testing.T, c *http.Client) *http.Client {
 	t.Cleanup(c.CloseIdleConnections)
 	return c
