@@ -67,7 +67,7 @@ func New(routes *gateway.Routes, deps Deps) (*API, error) {
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil // no $schema links in bodies
-	cfg.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
+	cfg.Formats = map[string]huma.Format{"application/json": strictJSON, "json": problemJSON}
 	cfg.NoFormatFallback = false
 	cfg.RejectUnknownQueryParameters = true
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -284,6 +284,14 @@ var strictJSON = huma.Format{
 		}
 		return nil
 	},
+}
+
+// problemJSON writes application/problem+json. As "json" it stands for every
+// +json type, none of which is read: what a stage before the handler takes for
+// something else must not be JSON to the handler.
+var problemJSON = huma.Format{
+	Marshal:   strictJSON.Marshal,
+	Unmarshal: func([]byte, any) error { return huma.ErrUnknownContentType },
 }
 
 // wellFormed checks nesting and doubled keys in one pass over the tokens.

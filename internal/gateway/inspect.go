@@ -62,11 +62,12 @@ func (g *Gateway) inspect(x *Exchange) error {
 	return j.body(body)
 }
 
-// jsonBody reads a JSON body once and gives it back to the request.
+// jsonBody reads a JSON body once and gives it back to the request. What some
+// reader behind us may take for JSON (RFC 6839, section 3.1) is JSON here.
 func jsonBody(x *Exchange) ([]byte, error) {
 	r := x.Request
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Body == nil || r.Body == http.NoBody || (err == nil && kind != "application/json") {
+	if r.Body == nil || r.Body == http.NoBody || (err == nil && !strings.HasSuffix(kind, "json")) {
 		return nil, nil
 	}
 	body, err := io.ReadAll(r.Body)
