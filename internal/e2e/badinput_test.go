@@ -291,7 +291,7 @@ func TestBadQueries(t *testing.T) {
 					values = append(values, "zzattack", "-1", "e30", "bnVsbA", "eyJ4IjoxfQ", "99999999999999999999")
 				}
 			case "from", "to":
-				values = append(values, "yesterday", "2026-13-01T00:00:00Z", "0", "9999999999")
+				values = append(values, "yesterday", "2026-13-01T00:00:00Z", "1.5")
 			case "type", "severity", "order", "outcome":
 				values = append(values, "zzattack")
 			}
