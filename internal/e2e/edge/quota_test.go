@@ -61,10 +61,18 @@ func left(t *testing.T, r *replica, token, policy string) int64 {
 	return 0
 }
 
+// twoOnRedis is a world of replicas that share one Redis.
+func twoOnRedis(t *testing.T, env map[string]string) (*world, *redistest.Server) {
+	t.Helper()
+	redis := redistest.Start(t)
+	w := newWorld(t, env)
+	w.env["RATE_LIMIT_REDIS_URL"], w.env["REPLICAS"] = "redis://"+redis.Addr(), "2"
+	return w, redis
+}
+
 func TestTwoReplicasAdmitExactlyTheLimit(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t)
-	w := newWorld(t, map[string]string{"RATE_LIMIT_REDIS_URL": "redis://" + redis.Addr(), "REPLICAS": "2"})
+	w, redis := twoOnRedis(t, nil)
 	a, b := w.start(t, nil), w.start(t, nil)
 	c, other := a.customer(t, "standard"), a.customer(t, "standard")
 
@@ -115,8 +123,7 @@ func TestRedisAway(t *testing.T) {
 	for _, mode := range []string{"deny", "local"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			redis := redistest.Start(t)
-			w := newWorld(t, map[string]string{"RATE_LIMIT_REDIS_URL": "redis://" + redis.Addr(), "REPLICAS": "2", "RATE_LIMIT_ON_FAILURE": mode})
+			w, redis := twoOnRedis(t, map[string]string{"RATE_LIMIT_ON_FAILURE": mode})
 			a, b := w.start(t, nil), w.start(t, nil)
 			c := a.customer(t, "standard")
 			for _, r := range []*replica{a, b} {
@@ -163,8 +170,7 @@ func TestRedisAway(t *testing.T) {
 
 func TestConcurrencyCap(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t)
-	w := newWorld(t, map[string]string{"RATE_LIMIT_REDIS_URL": "redis://" + redis.Addr(), "REPLICAS": "2"})
+	w, _ := twoOnRedis(t, nil)
 	a, b := w.start(t, nil), w.start(t, nil)
 	c := a.customer(t, "enhanced")
 
@@ -200,8 +206,7 @@ func TestConcurrencyCap(t *testing.T) {
 
 func TestTierChangeReachesEveryReplica(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t)
-	w := newWorld(t, map[string]string{"RATE_LIMIT_REDIS_URL": "redis://" + redis.Addr(), "REPLICAS": "2"})
+	w, _ := twoOnRedis(t, nil)
 	a, b := w.start(t, nil), w.start(t, nil)
 	c, op := a.customer(t, "standard"), a.operator(t)
 	both := []*replica{a, b}
