@@ -26,7 +26,7 @@ func (a *API) proofs() {
 
 	type which struct {
 		Seq  int64 `query:"seq" minimum:"1" doc:"Prove that this record is under the newest checkpoint"`
-		From int64 `query:"from" minimum:"0" doc:"With to: prove that the log of this size is a prefix of the log of that size"`
+		From int64 `query:"from" minimum:"1" doc:"With to: prove that the log of this size is a prefix of the log of that size"`
 		To   int64 `query:"to" minimum:"1" doc:"Default the newest checkpoint's size"`
 	}
 	// Proof is one of the two.

@@ -90,22 +90,24 @@ func (a *Admin) Block(ctx context.Context, ev audit.Event, p netip.Prefix, lengt
 	}
 	ev.Type, ev.Severity, ev.Resource = audit.DDoSBlocked, audit.Warning, "block/"+p.String()
 	ev.Details = map[string]any{"why": reason, "seconds": int64(length.Seconds())}
-	if _, err := a.House.Record(ctx, ev); err != nil { // the intent, before the deed
-		return shield.Block{}, err
-	}
-	return s.Block(ctx, p, length, reason, "operator "+ev.Actor.Name)
+	var b shield.Block
+	_, err = a.House.Act(ctx, ev, func(ctx context.Context) (_ audit.Outcome, _ map[string]any, err error) {
+		b, err = s.Block(ctx, p, length, reason, "operator "+ev.Actor.Name)
+		return "", nil, err
+	})
+	return b, err
 }
 
 // Lift ends a block on every replica.
 func (a *Admin) Lift(ctx context.Context, ev audit.Event, p netip.Prefix) error {
 	ev.Type, ev.Severity, ev.Resource, ev.Reason = audit.DDoSBlocked, audit.Warning, "block/"+p.String(), "lifted"
-	if _, err := a.House.Record(ctx, ev); err != nil {
-		return err
-	}
-	err := a.Store.Blocks().Lift(ctx, p, "operator "+ev.Actor.Name)
-	if errors.Is(err, shield.ErrNotBlocked) {
-		err = fault.New(fault.NotFound, "%s is not blocked", p)
-	}
+	_, err := a.House.Act(ctx, ev, func(ctx context.Context) (audit.Outcome, map[string]any, error) {
+		err := a.Store.Blocks().Lift(ctx, p, "operator "+ev.Actor.Name)
+		if errors.Is(err, shield.ErrNotBlocked) {
+			err = fault.New(fault.NotFound, "%s is not blocked", p)
+		}
+		return "", nil, err
+	})
 	return err
 }
 

@@ -25,7 +25,12 @@ type Store interface {
 	Change(context.Context, tenant.Scope, audit.Event, func(Tx) error) (audit.Receipt, error)
 	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
 	Note(context.Context, tenant.Scope, audit.Event) error
+	Act(context.Context, tenant.Scope, audit.Event, Deed) (audit.Receipt, error)
 }
+
+// Deed acts on the outside world. It answers how that ended ("" goes by the
+// error) and what its event should say besides.
+type Deed func(context.Context) (audit.Outcome, map[string]any, error)
 
 // Plane is where rooms are.
 type Plane struct{ store Store }
@@ -74,6 +79,14 @@ func (r Room) Record(ctx context.Context, ev audit.Event) (audit.Receipt, error)
 // full queue makes the caller wait.
 func (r Room) Note(ctx context.Context, ev audit.Event) error {
 	return r.store.Note(ctx, r.scope, ev)
+}
+
+// Act does what no transaction covers (a model call, a kill, an egress): ev is
+// durable as an intent before do runs, and its outcome after, paired by the
+// detail "intent". An intent that cannot be written answers audit_unavailable
+// and nothing is done. After a crash the intent is closed as unknown.
+func (r Room) Act(ctx context.Context, ev audit.Event, do Deed) (audit.Receipt, error) {
+	return r.store.Act(ctx, r.scope, ev, do)
 }
 
 // Tx is the inside of a Change.

@@ -22,6 +22,7 @@ var houseTables = map[string]string{
 	"house_successions": "changes of its key",
 	"house_queue":       "leaves that wait for their number",
 	"house_name":        "the name in every log's origin",
+	"replicas":          "which processes live",
 	"goose_db_version":  "which migrations ran",
 }
 

@@ -47,6 +47,7 @@ type Store struct {
 	notices  *notices
 	seq      *sequencer
 	pub      *publisher // nil: no key
+	acts     *acts
 	tenants  tenantCache
 }
 
@@ -78,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	s := &Store{pool: pool, log: cfg.Logger, now: cfg.Now}
+	s := &Store{pool: pool, log: cfg.Logger, now: cfg.Now, acts: newActs()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -92,6 +93,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := pool.Exec(ctx, `SELECT audit_partitions(3)`); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("prepare the audit log's partitions: %w", err)
+	}
+	beat := &pgx.Batch{}
+	s.acts.beat(beat) // before the first act, or a sweep elsewhere takes this replica for dead
+	if err := pool.SendBatch(ctx, beat).Close(); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("sign in as a replica: %w", translate(err))
 	}
 	if cfg.Signing.Key != nil {
 		if s.pub, err = newPublisher(ctx, s, cfg.Signing); err != nil {

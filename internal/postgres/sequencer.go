@@ -125,6 +125,9 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := q.closeOrphans(ctx, ids); err != nil {
+		return err
+	}
 	b := &pgx.Batch{}
 	for _, id := range ids {
 		b.Queue(setTenant, id)
@@ -136,4 +139,29 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 	late, err := q.s.pub.behind(ctx, ids)
 	q.s.pub.poke(late...)
 	return err
+}
+
+// closeOrphans ends what acts on the outside world left open.
+func (q *sequencer) closeOrphans(ctx context.Context, ids []string) error {
+	b := &pgx.Batch{}
+	q.s.acts.beat(b)
+	var found []orphan
+	for _, text := range ids {
+		id, err := tenant.ParseID(text)
+		if err != nil {
+			return err
+		}
+		b.Queue(setTenant, text)
+		q.s.acts.orphans(b, id, &found)
+	}
+	if err := q.s.pool.SendBatch(ctx, b).Close(); err != nil {
+		return err
+	}
+	for _, o := range found {
+		if err := q.s.closeIntent(ctx, o); err != nil {
+			return err
+		}
+		q.s.log.Warn("an act's outcome is unknown", "tenant", o.tenant.String(), "intent", o.id.String())
+	}
+	return nil
 }
