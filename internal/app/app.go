@@ -199,6 +199,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if limiter != nil {
 		cfg.Limiter, cfg.Tiers = limiter, a.Tiers
 	}
+	if cfg.Upstreams, err = a.upstreams(keys); err != nil {
+		return nil, err
+	}
 	if a.Shield != nil {
 		deps.Shield = a.Shield
 	}

@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 	"internal/gateway":              {"internal/audit", "internal/authn", "internal/plane", "internal/policy", "internal/quota", "internal/shield/...", "internal/inspect/...", "internal/gateway/...", "internal/fault", "internal/tenant"},
 	"internal/gateway/upstream/...": {"internal/gateway/upstream/...", "internal/policy", "internal/quota", "internal/fault", "internal/authn"},
 	"internal/gateway/csrf":         {"internal/fault"},
-	"internal/api":                  {"internal/agent", "internal/audit/...", "internal/gateway/...", "internal/identity/...", "internal/inspect/...", "internal/plane", "internal/policy", "internal/quota", "internal/shield", "internal/fault", "internal/tenant"},
+	"internal/api":                  {"internal/agent", "internal/audit/...", "internal/authn", "internal/gateway/...", "internal/identity/...", "internal/inspect/...", "internal/plane", "internal/policy", "internal/quota", "internal/shield", "internal/fault", "internal/tenant"},
 
 	// Wiring: it knows everybody, and only main knows it.
 	"internal/app":       {"..."},

@@ -9,6 +9,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
@@ -40,7 +41,8 @@ type Exchange struct {
 	trail   []string     // stages passed, for the test of their order
 	guard   *guard
 
-	details     map[string]any // why inspection refused, for the event
+	upstream    *upstream.Route // nil: the platform's own API
+	details     map[string]any  // why inspection refused, for the event
 	failedLogin bool
 	account     string // as typed; the shield keeps a keyed hash only
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
@@ -54,9 +55,10 @@ type Config struct {
 	Limiter    quota.Limiter
 	Tiers      *quota.Tiers
 	Inspection *Inspection
-	AdminAllow []netip.Prefix // where platform operators may come from without a certificate
-	Origins    []string       // browsers' origins that may read answers (CORS)
-	Floods     *quota.Floods  // samples refusals; nil records each
+	AdminAllow []netip.Prefix  // where platform operators may come from without a certificate
+	Origins    []string        // browsers' origins that may read answers (CORS)
+	Floods     *quota.Floods   // samples refusals; nil records each
+	Upstreams  *upstream.Proxy // nil: nothing stands behind the gateway
 	Observer   Observer
 	Logger     *slog.Logger
 	Now        func() time.Time
@@ -150,7 +152,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	x.reached = "handler"
-	g.cfg.Routes.ServeHTTP(x.Writer, x.Request)
+	if x.upstream == nil {
+		g.cfg.Routes.ServeHTTP(x.Writer, x.Request)
+		return
+	}
+	switch err := g.proxy(x); {
+	case errors.Is(err, errAborted):
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		x.Refuse(err)
+	}
 }
 
 // Refuse answers with a problem document, once its event is durable.
@@ -202,6 +213,13 @@ func (g *Gateway) limits(x *Exchange) error {
 	h, _ := g.cfg.Routes.mux.Handler(x.Request)
 	d, ok := h.(*door)
 	if !ok { // no pattern, or the library's own redirect
+		route, err := g.matchUpstream(x)
+		if route != nil {
+			return g.limitsUpstream(x, route)
+		}
+		if err != nil && fault.CodeOf(err) != fault.NotFound {
+			return err
+		}
 		if g.otherMethod(x.Request) {
 			return fault.New(fault.NoMethod, "this path does not take %s", safeMethod(x.Request.Method))
 		}

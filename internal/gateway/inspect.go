@@ -46,6 +46,9 @@ func (g *Gateway) inspect(x *Exchange) error {
 		}
 	}
 	j := judge{x: x, in: in, settings: settings}
+	if x.upstream != nil {
+		return j.inspectUpstream(x.upstream)
+	}
 	if q := x.Request.URL.RawQuery; q != "" && in.Fields != nil {
 		found, err := in.Fields.Query(q, inject.Limits{}, nil)
 		if err != nil {
