@@ -314,9 +314,9 @@ func (s *Service) Refresh(ctx context.Context, c Caller, text string) (Tokens, e
 			return err
 		}
 		switch {
-		case spent.Again:
+		case spent.Again && !spent.Session.Revoked:
 			return errAgain
-		case spent.Session.Revoked, spent.Expired:
+		case spent.Again, spent.Session.Revoked, spent.Expired: // dead already: no second alarm, or one token could fill the log
 			return refused()
 		}
 		return s.Store.InsertRefresh(ctx, tx, next, spent.Session.ID, spent.Session.Expires)
@@ -369,6 +369,9 @@ func (s *Service) Revoke(ctx context.Context, c Caller, token string) error {
 		if err != nil {
 			return nothing(err)
 		}
+		if was.Revoked {
+			return nil // ended already: a token must not fill the log
+		}
 		id, session, subject = tid, was.ID, was.Subject
 	} else {
 		p, err := s.Verifier.Verify(token)
@@ -377,6 +380,10 @@ func (s *Service) Revoke(ctx context.Context, c Caller, token string) error {
 		}
 		id, session = p.Tenant, p.Session
 		subject, _ = uuid.Parse(p.Subject)
+		st, err := s.Store.Standing(ctx, id, subject, session)
+		if err != nil || st.Revoked {
+			return err
+		}
 	}
 	scope, room, err := s.admit(ctx, id)
 	if err != nil {
