@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"os"
@@ -353,6 +354,34 @@ func TestRefreshRotates(t *testing.T) {
 	e := event(t, events(t, boss), "reuse-"+c.name, "TOKEN_REVOKED")
 	if e["reason"] != "refresh_token_reused" || e["outcome"] != "refused" || e["severity"] != "HIGH" {
 		t.Errorf("the event of the reuse: %v", e)
+	}
+}
+
+// TestDeadTokensWriteOnce replays what is dead already: the log must not grow
+// with each try, or one old token could fill it.
+func TestDeadTokensWriteOnce(t *testing.T) {
+	t.Parallel()
+	c := newCustomer(t, "dedicated")
+	boss := c.person(t, "tenant_admin").token(t)
+	access, spent := c.person(t, "viewer").login(t)
+	a := post(t, "", "/v1/auth/refresh", map[string]string{"refresh_token": spent}).want(t, 200)
+	secret("an access token", a.str(t, "access_token"))
+	refresh := secret("a refresh token", a.str(t, "refresh_token"))
+	other, _ := c.person(t, "viewer").login(t)
+	for range 5 {
+		post(t, "", "/v1/auth/refresh", map[string]string{"refresh_token": spent}).want(t, 401)
+		for _, tok := range []string{access, refresh, spent, other} {
+			form(t, east, "/oauth/revoke", "token="+tok).want(t, 200)
+		}
+	}
+	n := map[string]int{}
+	for _, e := range events(t, boss) {
+		if e["type"] == "TOKEN_REVOKED" {
+			n[fmt.Sprint(e["reason"])]++
+		}
+	}
+	if n["refresh_token_reused"] != 1 || n["revoked"] != 1 {
+		t.Errorf("two sessions ended, and the log says %v", n)
 	}
 }
 
