@@ -138,7 +138,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		if c.Env == "production" {
 			stale = authn.RefuseStale
 		}
-		if clients, err = authn.NewClientCerts(authn.ClientCertsConfig{CAFile: c.ClientCAFile, CRLFile: c.ClientCRLFile, StaleCRL: stale, Log: log}); err != nil {
+		if clients, err = authn.NewClientCerts(authn.ClientCertsConfig{CAFile: c.ClientCAFile, CRLFile: c.ClientCRLFile, StaleCRL: stale, Every: filesEvery, Log: log}); err != nil {
 			return nil, fmt.Errorf("CLIENT_CA_FILE: %w", err)
 		}
 		accounts = a.Store
@@ -278,7 +278,7 @@ func (a *App) tlsListener(clients *authn.ClientCerts) (*authn.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Log: a.log}
+	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Every: filesEvery, Log: a.log}
 	if len(c.ACMEDomains) > 0 {
 		a.acme, err = acme.New(acme.Config{
 			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory,

@@ -9,6 +9,9 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 )
 
+// filesEvery keeps a change of a file, a revocation above all, inside a second.
+const filesEvery = 500 * time.Millisecond
+
 // watchFiles tells, once per change, when a changed certificate, CA or
 // revocation list is refused and the old one stays in use, and when a good one
 // is back. Who uses the files reads them; this only looks.
@@ -21,7 +24,7 @@ func (a *App) watchFiles(clients *authn.ClientCerts) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(time.Second)
+		tick := time.NewTicker(filesEvery)
 		defer tick.Stop()
 		bad := map[string]bool{}
 		for {
