@@ -403,3 +403,21 @@ func TestShieldOff(t *testing.T) {
 		return e.Reason == "protection_switched_off" && strings.Contains(string(e.Details), "ENABLE_DDOS_PROTECTION")
 	})
 }
+
+// Blocks are timed, and DDOS_BLOCK_DURATION is their ceiling however often.
+func TestBlocksEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, map[string]string{"TRUSTED_PROXIES": "127.0.0.1", "DDOS_BLOCK_DURATION": "1s"})
+	a := w.start(t, nil)
+	for range 3 {
+		attack := ask{to: a, path: "/", from: "203.0.113.5", header: http.Header{"User-Agent": {"sqlmap/1.7"}}}
+		until(t, "blocked", func() bool { return attack.send(t).code() == "address_blocked" })
+		b := a.Shield.Explain(netip.MustParseAddr("203.0.113.5")).Block
+		if b != nil && b.Until.Sub(b.From) != time.Second {
+			t.Errorf("strike %d: a block of %s under a ceiling of 1s", b.Strikes, b.Until.Sub(b.From))
+		}
+		until(t, "the block has ended", func() bool {
+			return ask{to: a, path: "/livez", from: "203.0.113.5"}.send(t).status == 200
+		})
+	}
+}

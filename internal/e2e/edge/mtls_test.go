@@ -418,3 +418,17 @@ func TestCertificateFilesReload(t *testing.T) {
 	write(t, clients, second.pem())
 	until(t, "client of a removed CA is refused", func() bool { _, err := greet(&alice); return err != nil })
 }
+
+func TestOnlyTLS13(t *testing.T) {
+	t.Parallel()
+	a := newWorld(t, nil).start(t, nil)
+	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS12: false, tls.VersionTLS13: true} {
+		conn, err := tls.Dial("tcp", a.addr, &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", MinVersion: version, MaxVersion: version})
+		if err == nil {
+			conn.Close()
+		}
+		if (err == nil) != want {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+	}
+}
