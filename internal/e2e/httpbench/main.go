@@ -77,7 +77,7 @@ func platform(p *pieces) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("run this from the root of the repository: %w", err)
 	}
-	text = bytes.Replace(text, []byte("per_minute: 60, per_hour: 2000, per_day: 20000"), []byte("per_minute: 10000000, per_hour: 100000000, per_day: 1000000000"), 1)
+	text = bytes.Replace(text, []byte("per_minute: 60, per_hour: 2000, per_day: 20000"), []byte("per_minute: 5000000, per_hour: 50000000, per_day: 500000000"), 1)
 	text = bytes.Replace(text, []byte("concurrent: 10}"), []byte("concurrent: 1000}"), 1)
 	if err := os.WriteFile(p.Tiers, text, 0o644); err != nil {
 		return nil, err
