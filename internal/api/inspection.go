@@ -126,6 +126,7 @@ type InspectionBody struct {
 	Action      map[string]string `json:"action,omitempty" doc:"The most that is done per kind (prompt, sql, xss): allow, flag or block"`
 	ShadowUntil *time.Time        `json:"shadow_until,omitempty" doc:"Until then blocks are flags; at most 90 days ahead"`
 	Allowed     []AllowedBody     `json:"allowed,omitempty" maxItems:"256" doc:"Texts that somebody looked at and lets pass"`
+	Entities    bool              `json:"encode_entities,omitempty" doc:"Write markup in strings of answers as HTML entities. Texts are changed: send back what was read and it is encoded twice"`
 }
 
 // AllowedBody is one allow-listed span.
@@ -143,7 +144,7 @@ type InspectionView struct {
 }
 
 func (b InspectionBody) settings(subject string) (s inspect.Settings, err error) {
-	s = inspect.Settings{BlockAbove: b.BlockAbove, AlertAbove: b.AlertAbove}
+	s = inspect.Settings{BlockAbove: b.BlockAbove, AlertAbove: b.AlertAbove, EncodeEntities: b.Entities}
 	if b.ShadowUntil != nil {
 		s.ShadowUntil = *b.ShadowUntil
 	}
@@ -171,7 +172,7 @@ func (b InspectionBody) settings(subject string) (s inspect.Settings, err error)
 }
 
 func viewOf(s inspect.Settings, version int64) InspectionView {
-	v := InspectionView{Version: version, InspectionBody: InspectionBody{BlockAbove: s.BlockAbove, AlertAbove: s.AlertAbove}}
+	v := InspectionView{Version: version, InspectionBody: InspectionBody{BlockAbove: s.BlockAbove, AlertAbove: s.AlertAbove, Entities: s.EncodeEntities}}
 	if v.BlockAbove == 0 {
 		v.BlockAbove = inspect.DefaultBlock
 	}
@@ -214,7 +215,7 @@ func (a *API) storeInspection(ctx context.Context, x *gateway.Exchange, s inspec
 	ev := x.Event(audit.ConfigChanged, "setting/inspection")
 	ev.Severity = audit.Warning
 	ev.Details = map[string]any{"block_above_thousandths": int64(s.BlockAbove * 1000), "alert_above_thousandths": int64(s.AlertAbove * 1000),
-		"allowed_spans": int64(len(s.Allowed)), "shadow": !s.ShadowUntil.IsZero()}
+		"allowed_spans": int64(len(s.Allowed)), "shadow": !s.ShadowUntil.IsZero(), "encode_entities": s.EncodeEntities}
 	for k, d := range s.Action {
 		ev.Details["action_"+string(k)] = d.String()
 	}

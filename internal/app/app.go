@@ -179,6 +179,10 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
+	rules, err := firewall(c)
+	if err != nil {
+		return nil, err
+	}
 
 	// What serves.
 	a.metrics = newMetrics(a.Store, a.Shield)
@@ -190,7 +194,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	cfg := gateway.Config{
 		Routes: routes, Door: door, Tenants: a.Store, Plane: rooms, House: a.House, Auth: auth, Policy: a.Policy, Shield: a.Shield,
 		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, Origins: c.Origins,
-		Inspection: inspection(c, detectors),
+		Inspection: inspection(c, detectors, rules),
 		Floods:     quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
 	}
 	if c.ProxyProtocol { // the listener has replaced the peer already
@@ -210,6 +214,11 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	if a.API, err = api.New(routes, deps); err != nil {
 		return nil, err
+	}
+	if rules != nil {
+		if err := routes.Firewall(c.WAFRoutes); err != nil {
+			return nil, fmt.Errorf("WAF_ROUTES: %w", err)
+		}
 	}
 	if a.Gateway, err = gateway.New(cfg); err != nil {
 		return nil, err

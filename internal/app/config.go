@@ -113,6 +113,9 @@ type Config struct {
 	GeoAllow      []string `env:"GEO_ALLOW" example:"DE,FR" doc:"the only countries that are not refused"`
 	MaxConns      int      `env:"MAX_CONNECTIONS" envDefault:"10000" example:"10000" doc:"open at once, over all addresses"`
 
+	WAFRules  []string `env:"WAF_RULES" example:"core,/etc/openclaw/waf.conf" doc:"the Core Rule Set before routes, and SecLang files of your own after it; core alone: no file; empty: off"`
+	WAFRoutes []string `env:"WAF_ROUTES" envDefault:"*" example:"POST /v1/users" doc:"routes of the API that WAF_RULES guard, * for all; bodies that hold prompts or passwords are never shown to it; upstreams say waf: true in ROUTES_FILE"`
+
 	PolicyFile   string `env:"POLICY_FILE" example:"/etc/openclaw/policy.cedar" doc:"replaces the embedded Cedar policy; tried on samples before use"`
 	RolesFile    string `env:"ROLES_FILE" example:"/etc/openclaw/roles.csv" doc:"the table a POLICY_FILE must agree with"`
 	RoutesFile   string `env:"ROUTES_FILE" example:"/etc/openclaw/routes.yaml" doc:"upstreams behind the gateway; read again when it changes"`
@@ -285,6 +288,14 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "https" && u.Hostname() != "localhost") {
 			say("ALLOWED_ORIGINS", "%q is no origin; as in ALLOWED_ORIGINS=https://app.example.com", o)
 		}
+	}
+	for _, list := range [][]string{c.WAFRules, c.WAFRoutes} {
+		for i := range list {
+			list[i] = strings.TrimSpace(list[i])
+		}
+	}
+	if slices.Contains(c.WAFRules, "") {
+		say("WAF_RULES", "a name is empty; as in WAF_RULES=core,/etc/openclaw/waf.conf")
 	}
 	if c.Env == "production" {
 		for _, off := range c.Off() {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/inject"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/waf"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 )
 
@@ -35,12 +37,13 @@ func Detectors(c Config) (out []inspect.Detector, err error) {
 	return out, nil
 }
 
-// inspection is the stage over the detectors; nil when all are off.
-func inspection(c Config, detectors []inspect.Detector) *gateway.Inspection {
-	if len(detectors) == 0 {
+// inspection is the stage over the detectors and the firewall; nil without
+// ENABLE_SECURITY. The stage also knows how a tenant wants its answers.
+func inspection(c Config, detectors []inspect.Detector, firewall *waf.WAF) *gateway.Inspection {
+	if !c.EnableSecurity {
 		return nil
 	}
-	in := &gateway.Inspection{SQL: c.EnableSQL, XSS: c.EnableXSS, Settings: (&settingsCache{}).of}
+	in := &gateway.Inspection{WAF: firewall, SQL: c.EnableSQL, XSS: c.EnableXSS, Settings: (&settingsCache{}).of}
 	if c.EnableSQL || c.EnableXSS {
 		in.Fields = inject.New()
 	}
@@ -50,6 +53,27 @@ func inspection(c Config, detectors []inspect.Detector) *gateway.Inspection {
 		}
 	}
 	return in
+}
+
+// coreRules stands in WAF_RULES for the Core Rule Set and no file.
+const coreRules = "core"
+
+// firewall loads and checks the rules of WAF_RULES; nil without.
+func firewall(c Config) (*waf.WAF, error) {
+	if !c.EnableSecurity || len(c.WAFRules) == 0 {
+		return nil, nil
+	}
+	var files []string
+	for _, f := range c.WAFRules {
+		if f != coreRules {
+			files = append(files, f)
+		}
+	}
+	w, err := waf.New(waf.Options{RulesFiles: files})
+	if err != nil {
+		return nil, fmt.Errorf("WAF_RULES: %w", err)
+	}
+	return w, nil
 }
 
 // settingsTime is how old a tenant's settings may be.

@@ -21,6 +21,13 @@ func (a *App) upstreams(keys *authn.Keyring) (*upstream.Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ROUTES_FILE: %w", err)
 	}
+	if len(a.Config.WAFRules) == 0 {
+		for _, r := range table.Routes() {
+			if r.WAF {
+				return nil, fmt.Errorf("ROUTES_FILE: %s:%d: waf: true needs WAF_RULES; as in WAF_RULES=core", path, r.Line)
+			}
+		}
+	}
 	p, err := upstream.New(upstream.Config{Issuer: a.Config.URL, Sign: keys.Sign, Logger: a.log})
 	if err != nil {
 		return nil, err

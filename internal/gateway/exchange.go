@@ -43,6 +43,8 @@ type Exchange struct {
 
 	upstream    *upstream.Route // nil: the platform's own API
 	details     map[string]any  // why inspection refused, for the event
+	severity    audit.Severity  // of that event
+	encode      bool            // the tenant wants strings of answers entity-encoded
 	failedLogin bool
 	account     string // as typed; the shield keeps a keyed hash only
 }

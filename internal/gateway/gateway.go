@@ -183,10 +183,14 @@ func (g *Gateway) close(x *Exchange) {
 	} else if p != nil {
 		g.cfg.Logger.Error("a handler panicked", "request_id", x.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		x.fault = fault.New(fault.Internal, "something failed here; the request id finds it in the operator's log")
+		if x.guard.held != nil { // nothing of it was sent
+			x.guard.held, x.guard.status = nil, 0
+		}
 		if x.guard.status == 0 {
 			writeProblem(x.Writer, x.fault)
 		}
 	}
+	x.guard.finish()
 	if x.cancel != nil {
 		x.cancel()
 	}

@@ -14,6 +14,7 @@ type guard struct {
 	status int
 	bytes  int64
 	mute   bool // the handler's body is replaced by a problem
+	held   *held
 }
 
 // Unwrap lets http.ResponseController reach Flush, deadlines and Hijack.
@@ -39,6 +40,9 @@ func (g *guard) WriteHeader(status int) {
 		}
 	}
 	g.status = status
+	if g.hold(status) {
+		return
+	}
 	g.ResponseWriter.WriteHeader(status)
 }
 
@@ -47,6 +51,10 @@ func (g *guard) Write(b []byte) (int, error) {
 		g.WriteHeader(http.StatusOK)
 	}
 	if g.mute {
+		return len(b), nil
+	}
+	if g.held != nil {
+		g.held.write(b)
 		return len(b), nil
 	}
 	n, err := g.ResponseWriter.Write(b)

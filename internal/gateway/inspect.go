@@ -16,6 +16,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/inject"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/waf"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 )
 
@@ -28,6 +29,7 @@ type Inspection struct {
 	Fields   *inject.Scanner
 	SQL, XSS bool
 	Settings func(context.Context, plane.Room) (inspect.Settings, error)
+	WAF      *waf.WAF // of routes that want it; nil: none
 }
 
 // inspectDepth is deeper than any body of the API needs.
@@ -45,7 +47,11 @@ func (g *Gateway) inspect(x *Exchange) error {
 			return err
 		}
 	}
+	x.encode = settings.EncodeEntities
 	j := judge{x: x, in: in, settings: settings}
+	if err := j.firewall(); err != nil {
+		return err
+	}
 	if x.upstream != nil {
 		return j.inspectUpstream(x.upstream)
 	}
@@ -165,7 +171,10 @@ func (j *judge) decide(v inspect.Verdict, text, where string) error {
 	}
 	code := map[inspect.Kind]fault.Code{inspect.Prompt: fault.Prompt, inspect.SQL: fault.SQL, inspect.XSS: fault.XSS}[v.Kind]
 	if d == inspect.Block {
-		j.x.details = details
+		j.x.details, j.x.severity = details, audit.Warning
+		if alert {
+			j.x.severity = audit.High
+		}
 		return fault.New(code, "the request looks like an attack and was refused; an operator of your tenant can see why in the audit log, by the request id")
 	}
 	ev := j.x.Event(typeOf(code), "")

@@ -53,12 +53,13 @@ func (x *Exchange) settleRefusal(status int) error {
 		if x.Decision.Reason != "" {
 			ev.Details["policy"] = x.Decision.Reason
 		}
-	case fault.Prompt, fault.SQL, fault.XSS:
-		ev.Severity = audit.High
 	case fault.CSRF, fault.Blocked, fault.RateLimited, fault.Budget:
 		ev.Severity = audit.Warning
 	case fault.Internal, fault.Upstream, fault.Unavailable, fault.NoRecord, fault.Timeout:
 		ev.Outcome, ev.Severity = audit.Failed, audit.Warning
+	}
+	if x.severity != "" {
+		ev.Severity = x.severity
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.Request.Context()), recordTime)
 	defer cancel()

@@ -23,6 +23,7 @@ type Route struct {
 	// Prompts are the JSON pointers of fields that a model will read; Opaque
 	// those that nobody reads (passwords). Every other field is structured.
 	Prompts, Opaque []string
+	WAF             bool // the firewall judges it too; see Routes.Firewall
 }
 
 // Limits of a request that its route does not set.

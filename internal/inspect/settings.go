@@ -40,6 +40,10 @@ type Settings struct {
 	ShadowUntil time.Time `json:"shadow_until,omitzero"`
 	// Allowed are spans the tenant answers for.
 	Allowed []AllowedSpan `json:"allowed,omitempty"`
+	// EncodeEntities writes <, >, & and quotes in every string of our JSON answers
+	// as HTML entities, for tenants whose own pages do not escape. It changes
+	// texts.
+	EncodeEntities bool `json:"encode_entities,omitempty"`
 }
 
 // AllowedSpan is a text that a tenant has looked at and lets pass: a verdict
