@@ -62,8 +62,9 @@ type Reader interface {
 // is in the checkpoint that it answers from, unless nobody here can sign.
 type Prover interface {
 	Checkpoint(ctx context.Context) (Published, error)
-	// Inclusion proves that record seq stands under the newest checkpoint. A
-	// number that is not under it answers not_found.
+	// Inclusion proves that record seq stands under the newest checkpoint, which
+	// is made anew only for a record that is not under it yet. A number beyond
+	// answers not_found.
 	Inclusion(ctx context.Context, seq int64) (Inclusion, error)
 	// Consistency proves that the log of from records is a prefix of the log
 	// of to records; to 0 is the newest checkpoint's.

@@ -51,7 +51,7 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 		sql = newestEntries
 	}
 	var out []audit.Entry
-	err := l.rows(ctx, sql, q, limit+1, func(r *row) error {
+	err := l.rows(ctx, sql, q, int64(limit)+1, func(r *row) error {
 		e, err := r.entry()
 		out = append(out, e)
 		return err
@@ -73,7 +73,7 @@ type row struct {
 	name, ip, agent *string
 }
 
-func (l log) rows(ctx context.Context, sql string, q audit.Query, limit int, take func(*row) error) error {
+func (l log) rows(ctx context.Context, sql string, q audit.Query, limit int64, take func(*row) error) error {
 	return l.s.query(ctx, l.scope, each(func(r pgx.Rows) error {
 		var v row
 		if err := r.Scan(&v.seq, &v.body, &v.leaf, &v.salts, &v.name, &v.ip, &v.agent); err != nil {
