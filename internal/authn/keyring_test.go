@@ -84,7 +84,7 @@ func TestParseSigningKey(t *testing.T) {
 	edPEM := encodePEM(t, "PRIVATE KEY", ed8, err)
 	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	pubPEM := encodePEM(t, "PUBLIC KEY", pub, err)
-	//nolint:staticcheck // the broken scheme is what is tested
+	//lint:ignore SA1019 the broken scheme is what is tested
 	legacy, err := x509.EncryptPEMBlock(rand.Reader, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key), []byte("x"), x509.PEMCipherAES256)
 	if err != nil {
 		t.Fatal(err)

@@ -260,12 +260,11 @@ func (p *person) agentToken(t testing.TB, agent string) string {
 
 // machine is a service account with its credentials.
 type machine struct {
-	of               *customer
-	id               string
-	client, secret   string
-	grants           []string
-	version          string
-	accountID, token string
+	of             *customer
+	id             string
+	client, secret string
+	grants         []string
+	version        string
 }
 
 func (c *customer) machine(t testing.TB, admin string, grants ...string) *machine {

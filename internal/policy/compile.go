@@ -113,7 +113,7 @@ func (c *compiler) dnf(n ast.IsNode, neg bool) []term {
 func (c *compiler) equals(l, r ast.IsNode, neg bool) []term {
 	lp, rp := path(l), path(r)
 	if lp == "" {
-		l, r, lp, rp = r, l, rp, lp
+		r, lp, rp = l, rp, lp
 	}
 	switch lp + " " + rp {
 	case "principal.tenant resource.tenant", "resource.tenant principal.tenant":

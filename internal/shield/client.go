@@ -55,5 +55,3 @@ func (c client) prefix() netip.Prefix {
 	binary.BigEndian.PutUint64(b[:8], uint64(c))
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
-
-func (c client) site() bool { return c&tagMask == siteTag && c != siteTag }

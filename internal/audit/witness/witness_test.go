@@ -194,7 +194,7 @@ func TestLitewitness(t *testing.T) {
 	ctx := t.Context()
 
 	first := l.grow(t, 3, "real")
-	line, at, err := w.Cosign(ctx, first, 3, 0, l.prove)
+	_, at, err := w.Cosign(ctx, first, 3, 0, l.prove)
 	if err != nil {
 		t.Fatal(err)
 	}

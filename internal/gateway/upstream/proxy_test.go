@@ -56,7 +56,6 @@ type bundle struct {
 	signs atomic.Int64
 	mu    sync.Mutex
 	id    Identity
-	last  error // of Serve
 	ended chan error
 }
 
@@ -641,8 +640,7 @@ func TestHealth(t *testing.T) {
 
 func TestLoop(t *testing.T) {
 	t.Parallel()
-	var b *bundle
-	b = setup(t, route("http://127.0.0.1:1", ""))
+	b := setup(t, route("http://127.0.0.1:1", ""))
 	b.load(t, route(b.front.URL, ", retries: {count: 0}"))
 	resp, _ := b.do(t, "GET", "/", nil)
 	if resp.StatusCode != 502 {

@@ -83,7 +83,7 @@ func TestWebSocket(t *testing.T) {
 
 func TestUpgradeRefused(t *testing.T) {
 	t.Parallel()
-	up := backend(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 426) })
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusUpgradeRequired) })
 	b := setup(t, route(up.URL, ""))
 	resp, _ := b.do(t, "GET", "/", nil, "Connection", "Upgrade", "Upgrade", "websocket")
 	if resp.StatusCode != 426 {

@@ -11,10 +11,6 @@ const (
 	tableSize = 1 << tableBits
 )
 
-// maxHits is the most concepts recorded in one segment; hardSplit bounds the
-// tokens, so nothing is lost.
-const maxHits = hardSplit + shortSegment
-
 type hit struct {
 	c           concept
 	first, last uint32

@@ -15,9 +15,8 @@ import (
 // judged is a text with the score of a model that saw nothing of its source.
 type judged struct {
 	*sample
-	z    float64
-	p    float64
-	unit bool
+	z float64
+	p float64
 }
 
 func trust(channel string) inspect.Trust {
@@ -139,7 +138,7 @@ func quantile(xs []float64, q float64) float64 {
 }
 
 func report(w io.Writer, js []judged) {
-	type row struct{ tp, fn, fp, tn, n int }
+	type row struct{ tp, fn, fp, tn int }
 	rows := map[string]*row{}
 	var pos, neg []float64
 	for i := range js {

@@ -25,7 +25,6 @@ type window struct {
 	tokens int
 	label  float32
 	weight float32
-	group  int
 }
 
 // group names the sources that are held out together: those that share texts

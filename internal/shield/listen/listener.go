@@ -238,7 +238,8 @@ func (l *Listener) accept() {
 		tcp, err := l.inner.Accept()
 		if err != nil {
 			var ne net.Error
-			if errors.As(err, &ne) && ne.Temporary() { //nolint:staticcheck // as net/http: out of descriptors
+			//lint:ignore SA1019 as net/http does: out of descriptors is over soon
+			if errors.As(err, &ne) && ne.Temporary() {
 				pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 				wait := time.NewTimer(pause)
 				select {
