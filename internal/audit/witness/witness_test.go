@@ -207,7 +207,7 @@ func TestLitewitness(t *testing.T) {
 		t.Error(err)
 	}
 	third := l.grow(t, 701, "real")
-	line, _, err = w.Cosign(ctx, third, 701, 0, l.prove)
+	line, _, err := w.Cosign(ctx, third, 701, 0, l.prove)
 	if err != nil {
 		t.Fatal(err)
 	}
