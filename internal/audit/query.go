@@ -116,6 +116,13 @@ type Range struct {
 	WithoutDisclosures bool // leave personal values as commitments
 }
 
+// Settings are how a tenant wants its log kept.
+type Settings struct {
+	// DurableReads has plain reads durable before their answer, as other events
+	// are. Otherwise they follow within 100 ms, and a crash may lose them.
+	DurableReads bool `json:"durable_reads"`
+}
+
 // Format is an export's.
 type Format string
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/app"
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/verify"
 )
 
@@ -25,7 +26,7 @@ type exitCode int
 func (e exitCode) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
 func auditCommand() *cobra.Command {
-	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify())
+	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify(), auditSettings())
 }
 
 type auditFlags struct {
@@ -215,6 +216,36 @@ func auditCheckpoint() *cobra.Command {
 			return nil
 		})
 	}}
+	return f.add(c)
+}
+
+func auditSettings() *cobra.Command {
+	var f adminFlags
+	var name string
+	var durable bool
+	c := &cobra.Command{Use: "settings", Short: "Show or change how a tenant's log is kept", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return inTenant(c, &f, name, func(ctx context.Context, a *app.Admin, t inside) error {
+			set, err := t.room.AuditSettings(ctx)
+			if err != nil {
+				return err
+			}
+			if c.Flags().Changed("durable-reads") {
+				set.DurableReads = durable
+				ev := operatorEvent("settings.update")
+				ev.Type, ev.Severity, ev.Resource = audit.ConfigChanged, audit.Warning, "audit"
+				if _, err := t.room.Change(ctx, ev, func(tx plane.Tx) error { return a.Store.SetAuditSettings(ctx, tx, set) }); err != nil {
+					return err
+				}
+			}
+			if f.json {
+				return printJSON(c.OutOrStdout(), set)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "durable reads: %t\n", set.DurableReads)
+			return nil
+		})
+	}}
+	c.Flags().StringVar(&name, "tenant", "", "whose log")
+	c.Flags().BoolVar(&durable, "durable-reads", false, "record plain reads before their answer, not within 100 ms after it")
 	return f.add(c)
 }
 

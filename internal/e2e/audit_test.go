@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/Nissimmiracles/openclaw/verify"
 )
@@ -108,5 +111,41 @@ func TestAuditExports(t *testing.T) {
 	}
 	if a := get(t, tok, "/v1/audit/export?actor="+url.QueryEscape("nobody")).want(t, http.StatusOK); len(a.body) != 0 {
 		t.Errorf("an export of nothing has %d bytes", len(a.body))
+	}
+}
+
+// TestDurableReads holds back a plain read's answer until its event is durable,
+// for the tenant that asked, and shows nothing when it cannot be.
+func TestDurableReads(t *testing.T) {
+	t.Parallel()
+	db := root(t)
+	c := newCustomer(t, "dedicated")
+	tok := c.person(t, "tenant_admin").token(t)
+	if _, err := db.Exec(t.Context(), `INSERT INTO audit_settings VALUES ($1, true)`, c.id.String()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; { // until the replica's half second is over
+		id := strings.ReplaceAll(uuid.NewString(), "-", "")
+		a := ask{method: "GET", path: "/v1/agents", token: tok, header: http.Header{"X-Request-Id": {id}}}.send(t).want(t, 200)
+		var n int
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > 1 {
+			t.Fatalf("one read has %d events", n)
+		}
+		if n == 1 && time.Now().After(end.Add(-9*time.Second)) { // twice the half second
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a read is answered before its event")
+		}
+	}
+	for range 50 {
+		a := get(t, tok, "/v1/agents").want(t, 200)
+		var n int
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil || n != 1 {
+			t.Fatalf("answered with %d events, %v", n, err)
+		}
 	}
 }

@@ -39,6 +39,18 @@ func (g *guard) WriteHeader(status int) {
 			return
 		}
 	}
+	if status < 400 {
+		if err := g.x.settleRead(status); err != nil {
+			g.mute = true
+			h := g.Header()
+			for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag"} {
+				h.Del(name)
+			}
+			g.status = http.StatusServiceUnavailable
+			writeProblem(g.ResponseWriter, fault.New(fault.NoRecord, "the read could not be recorded, so nothing is shown"))
+			return
+		}
+	}
 	g.status = status
 	if g.hold(status) {
 		return

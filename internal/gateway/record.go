@@ -80,6 +80,34 @@ func (x *Exchange) settleRefusal(status int) error {
 	return err
 }
 
+// plainRead: nobody else records this exchange.
+func (x *Exchange) plainRead() bool { return !x.settled && x.Route != nil && !x.Route.public() }
+
+func (x *Exchange) readEvent(status int) audit.Event {
+	ev := x.Event(audit.APIRequest, "")
+	ev.Details = map[string]any{"status": status, "path": x.Route.Pattern}
+	return ev
+}
+
+// settleRead makes a plain read durable before its answer, for tenants that ask
+// for it; a tenant whose wish cannot be read is taken to.
+func (x *Exchange) settleRead(status int) error {
+	if !x.plainRead() || x.Scope.Check() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.Request.Context()), recordTime)
+	defer cancel()
+	if s, err := x.Room.AuditSettings(ctx); err == nil && !s.DurableReads {
+		return nil
+	}
+	x.settled = true
+	_, err := x.Room.Record(ctx, x.readEvent(status))
+	if err != nil {
+		x.gate.cfg.Logger.Error("a read could not be recorded", "request_id", x.ID, "error", err)
+	}
+	return err
+}
+
 // summarize writes what a flood left out.
 func (g *Gateway) summarize(f quota.Flood) {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTime)
@@ -152,11 +180,9 @@ func (g *Gateway) record(x *Exchange) {
 	if x.fault != nil {
 		code = x.fault.Code
 	}
-	if !x.settled && x.Route != nil && !x.Route.public() && x.guard.status != 0 {
+	if x.plainRead() && x.guard.status != 0 {
 		x.settled = true
-		ev := x.Event(audit.APIRequest, "")
-		ev.Details = map[string]any{"status": x.guard.status, "path": x.Route.Pattern}
-		if err := x.Room.Note(context.WithoutCancel(x.Request.Context()), ev); err != nil {
+		if err := x.Room.Note(context.WithoutCancel(x.Request.Context()), x.readEvent(x.guard.status)); err != nil {
 			g.cfg.Logger.Error("a read could not be recorded", "request_id", x.ID, "error", err)
 		}
 	}

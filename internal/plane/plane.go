@@ -26,6 +26,7 @@ type Store interface {
 	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
 	Note(context.Context, tenant.Scope, audit.Event) error
 	Act(context.Context, tenant.Scope, audit.Event, Deed) (audit.Receipt, error)
+	AuditSettings(context.Context, tenant.Scope) (audit.Settings, error)
 }
 
 // Deed acts on the outside world. It answers how that ended ("" goes by the
@@ -60,6 +61,11 @@ func (r Room) Documents() Documents { return r.store.Documents(r.scope) }
 
 // Log reads the tenant's audit log.
 func (r Room) Log() audit.Reader { return r.store.Log(r.scope) }
+
+// AuditSettings tells how the tenant wants its log kept.
+func (r Room) AuditSettings(ctx context.Context) (audit.Settings, error) {
+	return r.store.AuditSettings(ctx, r.scope)
+}
 
 // Change runs fn and commits what it wrote together with ev, in one
 // transaction. When fn fails, or the event cannot be written, nothing happened;

@@ -49,6 +49,7 @@ type Store struct {
 	pub      *publisher // nil: no key
 	acts     *acts
 	tenants  tenantCache
+	settings settingsCache
 }
 
 // Open connects, refuses a role or a schema that could cross tenants, and
