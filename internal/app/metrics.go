@@ -34,7 +34,9 @@ func newMetrics(store *postgres.Store, s *shield.Shield) *metrics {
 	}
 	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "openclaw_audit_notes_lost_total", Help: "Reads that could not be recorded."},
-			func() float64 { return float64(store.NotesLost()) }))
+			func() float64 { return float64(store.NotesLost()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "openclaw_audit_publish_failures_total", Help: "Audit logs that could not be signed: a fault, or a log that was altered."},
+			func() float64 { return float64(store.PublishFailures()) }))
 	if s != nil {
 		for name, get := range map[string]func(shield.Counters) uint64{
 			"allowed": func(c shield.Counters) uint64 { return c.Allowed }, "limited": func(c shield.Counters) uint64 { return c.Limited },

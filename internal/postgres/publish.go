@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,6 +59,8 @@ type publisher struct {
 	known map[tenant.ID]tlog.Tree // what this process has seen published
 	house tlog.Tree
 
+	failed atomic.Int64
+
 	wake    chan struct{}
 	closing chan struct{}
 	once    sync.Once
@@ -85,6 +88,15 @@ func newPublisher(ctx context.Context, s *Store, keys Signing) (*publisher, erro
 		return nil, fmt.Errorf("name the audit log: %w", translate(err))
 	}
 	return p, nil
+}
+
+// PublishFailures counts logs that could not be signed since the start: a
+// number that grows means a fault, or a log that was altered.
+func (s *Store) PublishFailures() int64 {
+	if s.pub == nil {
+		return 0
+	}
+	return s.pub.failed.Load()
 }
 
 func (p *publisher) start() {
@@ -143,6 +155,7 @@ func (p *publisher) round() {
 	for id := range ids {
 		g.Go(func() error {
 			if err := p.publish(ctx, id); err != nil {
+				p.failed.Add(1)
 				p.s.log.Error("an audit log was not published", "tenant", id.String(), "error", err)
 			}
 			return nil
@@ -150,6 +163,7 @@ func (p *publisher) round() {
 	}
 	_ = g.Wait()
 	if err := p.publishHouse(ctx); err != nil {
+		p.failed.Add(1)
 		p.s.log.Error("the house log was not published", "error", err)
 	}
 }
