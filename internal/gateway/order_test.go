@@ -53,6 +53,10 @@ func (r *register) Record(_ context.Context, _ tenant.Scope, ev audit.Event) (au
 	return audit.Receipt{}, nil
 }
 
+func (r *register) AuditSettings(context.Context, tenant.Scope) (audit.Settings, error) {
+	return audit.Settings{}, nil
+}
+
 func (r *register) Note(_ context.Context, _ tenant.Scope, ev audit.Event) error {
 	r.events = append(r.events, ev)
 	r.trace.add("noted")
