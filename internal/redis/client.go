@@ -57,6 +57,7 @@ type Client struct {
 
 	conn atomic.Pointer[rueidis.Client] // nil until the first connection
 	away atomic.Bool
+	life atomic.Uint64 // how often Redis has come back
 	now  func() time.Time // in place of Redis's clock, for tests; nil
 
 	mu     sync.Mutex // edges
@@ -87,7 +88,7 @@ func Open(c Config) (*Client, error) {
 	cl := &Client{deadline: c.Deadline, onEvent: c.OnEvent, option: opt}
 	cl.ctx, cl.stop = context.WithCancel(context.Background())
 	if err := cl.connect(); err != nil {
-		cl.lost(err)
+		cl.lost(err, 0)
 	}
 	return cl, nil
 }
@@ -151,6 +152,7 @@ func (c *Client) exec(ctx context.Context, s *rueidis.Lua, keys, args []string) 
 	if conn == nil || c.away.Load() {
 		return rueidis.RedisMessage{}, ErrAway
 	}
+	life := c.life.Load()
 	bounded, cancel := context.WithTimeout(ctx, c.deadline)
 	defer cancel()
 	m, err := s.Exec(bounded, *conn, keys, args).ToMessage()
@@ -160,15 +162,16 @@ func (c *Client) exec(ctx context.Context, s *rueidis.Lua, keys, args []string) 
 	if cause := ctx.Err(); cause != nil {
 		return m, cause
 	}
-	c.lost(err)
+	c.lost(err, life)
 	return m, fmt.Errorf("%w: %w", ErrAway, err)
 }
 
-// lost is the edge to away.
-func (c *Client) lost(err error) {
+// lost is the edge to away. A call that began before Redis came back tells of
+// its death and not of its new life.
+func (c *Client) lost(err error, life uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.away.Load() {
+	if c.closed || c.away.Load() || life != c.life.Load() {
 		return
 	}
 	c.away.Store(true)
@@ -187,6 +190,7 @@ func (c *Client) probe() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if !c.closed {
+				c.life.Add(1)
 				c.away.Store(false)
 				c.tell(Event{})
 			}

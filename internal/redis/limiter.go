@@ -317,6 +317,7 @@ func (s *slot) Release(uint64) {
 	if conn == nil || s.l.client.Away() {
 		return
 	}
+	life := s.l.client.life.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), s.l.client.deadline)
 	defer cancel()
 	cmds := make(rueidis.Commands, 0, 4)
@@ -325,7 +326,7 @@ func (s *slot) Release(uint64) {
 	}
 	for _, r := range (*conn).DoMulti(ctx, cmds...) {
 		if err := r.Error(); err != nil {
-			s.l.client.lost(err)
+			s.l.client.lost(err, life)
 			return
 		}
 	}

@@ -124,6 +124,9 @@ func TestDetectorsAgreeWithBoth(t *testing.T) {
 }
 
 func TestFastPathDoesNotAllocate(t *testing.T) {
+	if racing {
+		t.Skip("under the race detector pools drop at random, and so allocate")
+	}
 	sc := New()
 	for _, text := range []string{"Anna Schmidt", "O'Connell St 12", "Please select a table, or update the order; thanks", "https://a.example/x?y=1&z=%20", "a < b and c > d", strings.Repeat("plain text ", 500)} {
 		sc.ScanBoth(text)
