@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
@@ -111,7 +112,7 @@ func next(text string, start int) int {
 			return from + i + len(mark)
 		}
 	}
-	for from < end && text[from]&0xC0 == 0x80 { // not inside a rune
+	for i := 1; i < utf8.UTFMax && text[from]&0xC0 == 0x80; i++ { // not inside a rune
 		from++
 	}
 	return from
@@ -137,7 +138,7 @@ func piece(text string, start int) string {
 	if end >= len(text) {
 		return text[start:]
 	}
-	for end > start && text[end]&0xC0 == 0x80 {
+	for i := 1; i < utf8.UTFMax && text[end]&0xC0 == 0x80; i++ { // what is no UTF-8 is cut anywhere
 		end--
 	}
 	return text[start:end]
