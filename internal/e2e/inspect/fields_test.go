@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -205,7 +208,17 @@ func TestFirewall(t *testing.T) {
 	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, map[string]string{"WAF_RULES": "core, " + rules, "WAF_ROUTES": "POST /v1/service-accounts, POST /v1/memories,POST /v1/inspect", "ENABLE_SQL_INJECTION": "false", "ENABLE_XSS": "false"})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	t.Cleanup(backend.Close)
+	table := filepath.Join(t.TempDir(), "routes.yaml")
+	upstreams := "version: 1\nroutes:\n" +
+		"  - match: /guarded/\n    upstream: " + backend.URL + "\n    limit: write\n    waf: true\n" +
+		"  - match: /model/\n    upstream: " + backend.URL + "\n    limit: write\n    waf: true\n    inspect:\n      - {field: body.text, for: [prompt]}\n" +
+		"  - match: /free/\n    upstream: " + backend.URL + "\n    limit: write\n"
+	if err := os.WriteFile(table, []byte(upstreams), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, map[string]string{"ROUTES_FILE": table, "WAF_RULES": "core, " + rules, "WAF_ROUTES": "POST /v1/service-accounts, POST /v1/memories,POST /v1/inspect", "ENABLE_SQL_INJECTION": "false", "ENABLE_XSS": "false"})
 	c := p.customer(t)
 	account := func(name string, header ...string) answer {
 		return c.do(t, "POST", "/v1/service-accounts", map[string]any{"name": name, "grants": []string{"agents.read"}}, header...)
@@ -223,6 +236,11 @@ func TestFirewall(t *testing.T) {
 		"prompt, header":    {c.do(t, "POST", "/v1/memories", map[string]string{"text": "fine"}, "X-Probe", "yes"), "9002"},
 		"prompt, query":     {c.do(t, "POST", "/v1/memories?a=zanzibar", map[string]string{"text": "fine"}), "9001"},
 		"text to judge":     {c.do(t, "POST", "/v1/inspect", map[string]string{"text": "zanzibar"}), ""},
+		"upstream":          {c.do(t, "POST", "/guarded/x", map[string]string{"text": "to zanzibar"}), "9001"},
+		"upstream, fine":    {c.do(t, "POST", "/guarded/x", map[string]string{"text": "to lisbon"}), ""},
+		"upstream, prompt":  {c.do(t, "POST", "/model/x", map[string]string{"text": "to zanzibar"}), ""},
+		"upstream, query":   {c.do(t, "POST", "/model/x?a=zanzibar", map[string]string{"text": "fine"}), "9001"},
+		"upstream, free":    {c.do(t, "POST", "/free/x", map[string]string{"text": "to zanzibar"}), ""},
 		"a route left free": {c.do(t, "POST", "/v1/agents", map[string]string{"name": "zanzibar"}, "X-Probe", "yes"), ""},
 	} {
 		if k.rule == "" {
