@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
@@ -46,16 +47,25 @@ func BenchmarkIsolationCost(b *testing.B) {
 		return uuid.UUID{0, 0, 0, 0, 0, 0, 0x40, 0, 0xa0, 0, 0, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)}
 	}
 	const columns = `id, kind, COALESCE(parent, '00000000-0000-0000-0000-000000000000'), COALESCE(name, ''), body, tags, data, version, created_at, updated_at`
+	// The same work on the client: a pool, and documents to keep.
 	scan := func(r pgx.Rows) (err error) {
-		var d plane.Document
-		var data []byte
+		var docs []plane.Document
 		for r.Next() {
-			err = r.Scan(&d.ID, &d.Kind, &d.Parent, &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated)
+			var d plane.Document
+			var data []byte
+			err = errors.Join(err, r.Scan(&d.ID, &d.Kind, &d.Parent, &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated))
+			d.Data = data
+			docs = append(docs, d)
 		}
 		return errors.Join(err, r.Err())
 	}
+	pool, err := pgxpool.New(ctx, db.SuperURL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
 	plain := func(sql string, args ...any) error {
-		rows, err := op.Query(ctx, sql, args...)
+		rows, err := pool.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
