@@ -57,7 +57,7 @@ type Client struct {
 
 	conn atomic.Pointer[rueidis.Client] // nil until the first connection
 	away atomic.Bool
-	life atomic.Uint64 // how often Redis has come back
+	life atomic.Uint64    // how often Redis has come back
 	now  func() time.Time // in place of Redis's clock, for tests; nil
 
 	mu     sync.Mutex // edges
