@@ -57,6 +57,9 @@ func BenchmarkIsolationCost(b *testing.B) {
 			d.Data = data
 			docs = append(docs, d)
 		}
+		if len(docs) == 0 {
+			err = errors.Join(err, errors.New("no rows"))
+		}
 		return errors.Join(err, r.Err())
 	}
 	pool, err := pgxpool.New(ctx, db.SuperURL)
