@@ -311,6 +311,9 @@ func wellFormed(data []byte) error {
 		if err != nil {
 			return err
 		}
+		if n, ok := t.(json.Number); ok && !exact(n) {
+			return fault.New(fault.Invalid, "the body holds a number that would not be kept exactly: whole numbers go to 2^53, send larger ones as text")
+		}
 		top := len(stack) - 1
 		if d, ok := t.(json.Delim); ok {
 			switch d {
@@ -345,6 +348,21 @@ func wellFormed(data []byte) error {
 		stack[top].keys[k] = true
 		stack[top].key = false
 	}
+}
+
+// exact reports whether a number survives being read as a float64, which is
+// what JSON numbers are (RFC 8259 section 6, RFC 7493 section 2.2).
+func exact(n json.Number) bool {
+	s := n.String()
+	if len(s) > 64 {
+		return false
+	}
+	if strings.ContainsAny(s, ".eE") {
+		_, err := strconv.ParseFloat(s, 64)
+		return err == nil // or beyond the range
+	}
+	n64, err := strconv.ParseInt(s, 10, 64)
+	return err == nil && -1<<53 <= n64 && n64 <= 1<<53
 }
 
 // Once is the header of an idempotent create.

@@ -43,6 +43,9 @@ func NewAuthenticator(tokens *Verifier, guard *Guard, certs *ClientCerts, accoun
 // of the credential; Reason tells which), fault.Suspended (the tenant), or
 // fault.Unavailable (the store of standings is away).
 //
+// Where the credential is good and its bearer no longer stands, the error comes
+// with the Principal it names: for the record of the refusal, and nothing else.
+//
 // A token decides over a certificate. An unbound token over a connection with
 // a certificate proves its bearer only: Method stays ByToken and Thumbprint
 // zero. A certificate that is revoked refuses the request whatever else it
@@ -71,10 +74,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request) (Principal,
 		}
 		return Principal{}, refuse(err)
 	}
-	if err := a.guard.Check(ctx, p); err != nil {
-		return Principal{}, err
-	}
-	return p, nil
+	return p, a.guard.Check(ctx, p)
 }
 
 func (a *Authenticator) byToken(headers []string, cert *certificate) (Principal, error) {

@@ -74,7 +74,8 @@ func TestRefusalsAreRecorded(t *testing.T) {
 	gone := c.person(t, "viewer")
 	goneTok := gone.token(t)
 	do(t, "DELETE", tok, "/v1/users/"+gone.id.String(), nil).want(t, 204)
-	suspendedTok := ended.person(t, "viewer").token(t)
+	late := ended.person(t, "viewer")
+	suspendedTok := late.token(t)
 	operate(t, "POST", "/v1/tenants/"+ended.id.String()+"/suspend", nil).want(t, 200)
 	machine := c.machine(t, tok, "agents.read")
 	poorTok := poor.person(t, "tenant_admin").token(t)
@@ -97,8 +98,8 @@ func TestRefusalsAreRecorded(t *testing.T) {
 	}{
 		"no credential":    {ask{method: "GET", path: "/v1/me"}, 401, house, "UNAUTHORIZED_ACCESS", "unauthorized", "", "authn", ""},
 		"tampered token":   {ask{method: "GET", path: "/v1/me", token: tok + "A"}, 401, house, "UNAUTHORIZED_ACCESS", "unauthorized", "", "authn", ""},
-		"deleted user":     {ask{method: "GET", path: "/v1/me", token: goneTok}, 401, "", "UNAUTHORIZED_ACCESS", "unauthorized", "", "authn", ""},
-		"suspended tenant": {ask{method: "GET", path: "/v1/me", token: suspendedTok}, 403, "", "UNAUTHORIZED_ACCESS", "tenant_suspended", "", "authn", ""},
+		"deleted user":     {ask{method: "GET", path: "/v1/me", token: goneTok}, 401, mine, "UNAUTHORIZED_ACCESS", "unauthorized", gone.id.String(), "authn", ""},
+		"suspended tenant": {ask{method: "GET", path: "/v1/me", token: suspendedTok}, 403, ended.id.String(), "UNAUTHORIZED_ACCESS", "tenant_suspended", late.id.String(), "authn", ""},
 		"forbidden":        {ask{method: "POST", path: "/v1/agents", token: weak, body: jsonBody(map[string]any{"name": "x"})}, 403, mine, "UNAUTHORIZED_ACCESS", "forbidden", viewer.id.String(), "policy", "hash"},
 		"escalation": {ask{method: "POST", path: "/v1/users/" + viewer.id.String() + "/roles", token: tok, body: jsonBody(map[string]any{"role": "platform_admin"})},
 			403, mine, "UNAUTHORIZED_ACCESS", "forbidden", boss.id.String(), "handler", "hash"},

@@ -494,3 +494,21 @@ func TestKeyRotation(t *testing.T) {
 	ask{to: rotated, method: "GET", path: "/v1/me", token: after}.send(t).want(t, 200)
 	get(t, after, "/v1/me").want(t, 401) // east does not know the new key
 }
+
+// TestAnEndedTokenIsItsTenantsBusiness: who tries a token after its end may
+// have stolen it, and the tenant it names sees the try, and whose it was.
+func TestAnEndedTokenIsItsTenantsBusiness(t *testing.T) {
+	t.Parallel()
+	c := newCustomer(t, "dedicated")
+	boss := c.person(t, "tenant_admin").token(t)
+	access, _ := c.person(t, "viewer").login(t)
+	me := get(t, access, "/v1/me").want(t, 200).str(t, "id")
+	post(t, access, "/v1/auth/logout", nil).want(t, 204)
+	ask{method: "GET", path: "/v1/agents", token: access, header: http.Header{"X-Request-Id": {"late-" + c.name}}}.send(t).want(t, 401)
+	e := event(t, events(t, boss), "late-"+c.name, "UNAUTHORIZED_ACCESS")
+	actor, _ := e["actor"].(map[string]any)
+	details, _ := e["details"].(map[string]any)
+	if e["outcome"] != "refused" || actor["id"] != me || details["cause"] != "session_revoked" {
+		t.Errorf("the event of the late token: %v", e)
+	}
+}

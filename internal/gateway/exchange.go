@@ -41,6 +41,7 @@ type Exchange struct {
 	trail   []string     // stages passed, for the test of their order
 	guard   *guard
 
+	named       authn.Principal // whom a credential names that no longer stands
 	upstream    *upstream.Route // nil: the platform's own API
 	details     map[string]any  // why inspection refused, for the event
 	severity    audit.Severity  // of that event
@@ -81,10 +82,14 @@ func (x *Exchange) decide(r policy.Resource) error {
 
 // Actor is who asks, as the log names it.
 func (x *Exchange) Actor() audit.Actor {
-	if x.Principal.IsZero() {
+	p := x.Principal
+	if p.IsZero() {
+		p = x.named
+	}
+	if p.IsZero() {
 		return audit.Actor{Kind: audit.ActorNobody}
 	}
-	return audit.Actor{Kind: audit.ActorKind(x.Principal.Kind.String()), ID: x.Principal.Subject}
+	return audit.Actor{Kind: audit.ActorKind(p.Kind.String()), ID: p.Subject}
 }
 
 // Event fills what every event of this request shares.

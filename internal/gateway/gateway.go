@@ -269,11 +269,13 @@ func (g *Gateway) authn(x *Exchange) error {
 		return nil
 	}
 	p, err := g.cfg.Auth.Authenticate(x.Request.Context(), authn.Request{Authorization: x.Request.Header["Authorization"], TLS: x.Request.TLS})
-	x.Principal = p
-	if err == nil {
-		listen.Authenticated(x.Request.Context()) // the last connection to be evicted
+	if err != nil {
+		x.named = p
+		return err
 	}
-	return err
+	x.Principal = p
+	listen.Authenticated(x.Request.Context()) // the last connection to be evicted
+	return nil
 }
 
 func (g *Gateway) quota(x *Exchange) error {

@@ -162,8 +162,12 @@ func (x *Exchange) roomOfRecord(ctx context.Context) plane.Room {
 	if x.Scope.Check() == nil {
 		return x.Room
 	}
-	if !x.Principal.IsZero() {
-		if s, err := x.gate.cfg.Door.Admit(ctx, x.Principal.Tenant); err == nil {
+	id := x.Principal.Tenant
+	if x.Principal.IsZero() {
+		id = x.named.Tenant // an ended token that is tried again is its tenant's business
+	}
+	if !id.IsZero() {
+		if s, err := x.gate.cfg.Door.AdmitAnyStatus(ctx, id); err == nil {
 			if r, err := x.gate.cfg.Plane.Enter(s); err == nil {
 				return r
 			}
