@@ -357,10 +357,11 @@ func (s *Service) DeleteAccount(ctx context.Context, room plane.Room, ev audit.E
 }
 
 // cleanEmail takes an addr-spec (RFC 5322) without a display name, in lower
-// case, as it is compared.
+// case, as it is compared. Only ASCII: other letters fold to it (the Kelvin sign
+// to k), and two addresses must not become one.
 func cleanEmail(s string) (string, error) {
 	a, err := mail.ParseAddress(s)
-	if err != nil || a.Name != "" || a.Address != s || len(s) > 254 || strings.ContainsFunc(s, unicode.IsControl) {
+	if err != nil || a.Name != "" || a.Address != s || len(s) > 254 || strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) {
 		return "", &fault.Error{Code: fault.Unprocessable, Detail: "the e-mail address is not usable", Fields: []fault.Field{{Location: "body.email", Message: "want a plain address, as in ada@example.com"}}}
 	}
 	return strings.ToLower(s), nil

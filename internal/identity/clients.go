@@ -28,7 +28,7 @@ func (s *Service) Client(ctx context.Context, c Caller, clientID, secret string)
 	tid, aid, ok := strings.Cut(clientID, ".")
 	id, err := tenant.ParseID(tid)
 	account, aerr := uuid.Parse(aid)
-	if !ok || err != nil || aerr != nil || len(aid) != 36 {
+	if !ok || err != nil || aerr != nil || ClientID(id, account) != clientID { // one spelling, no other
 		return fail(s.House, "", "unknown_client")
 	}
 	scope, room, err := s.admit(ctx, id)

@@ -156,9 +156,13 @@ func (s *Store) GrantRole(ctx context.Context, ptx plane.Tx, id uuid.UUID, role,
 	if err != nil {
 		return err
 	}
-	if _, err := tx.exec(ctx, `INSERT INTO user_roles (tenant_id, user_id, role, granted_by) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-		tx.scope.ID().String(), id, role, by); err != nil {
+	n, err := tx.exec(ctx, `INSERT INTO user_roles (tenant_id, user_id, role, granted_by) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		tx.scope.ID().String(), id, role, by)
+	if err != nil {
 		return translate(err)
+	}
+	if n == 0 {
+		return nil // held already: no token says less than the truth
 	}
 	return tx.newEpoch(ctx, id)
 }
