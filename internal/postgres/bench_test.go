@@ -53,7 +53,7 @@ func BenchmarkIsolationCost(b *testing.B) {
 		for r.Next() {
 			var d plane.Document
 			var data []byte
-			err = errors.Join(err, r.Scan(&d.ID, &d.Kind, &d.Parent, &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated))
+			err = errors.Join(err, r.Scan((*[16]byte)(&d.ID), &d.Kind, (*[16]byte)(&d.Parent), &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated))
 			d.Data = data
 			docs = append(docs, d)
 		}
@@ -83,7 +83,7 @@ func BenchmarkIsolationCost(b *testing.B) {
 			_, err := docs.Get(ctx, "memory", id(i))
 			return err
 		}, func(i int) error {
-			return plain(`SELECT `+columns+` FROM documents WHERE tenant_id = $1 AND id = $2 AND kind = $3`, tid, id(i), "memory")
+			return plain(`SELECT `+columns+` FROM documents WHERE tenant_id = $1 AND id = $2 AND kind = $3`, tid, [16]byte(id(i)), "memory")
 		}},
 		{"twenty_rows", func(int) error {
 			_, err := docs.List(ctx, plane.Filter{Kind: "memory", Limit: 20})

@@ -47,10 +47,11 @@ type documents struct {
 // Documents reads the documents of one tenant.
 func (s *Store) Documents(scope tenant.Scope) plane.Documents { return documents{s, scope} }
 
+// scanDocument reads ids as bytes: by their own Scan they would travel as text.
 func scanDocument(r pgx.Rows, more ...any) (plane.Document, error) {
 	var d plane.Document
 	var data []byte
-	into := append([]any{&d.ID, &d.Kind, &d.Parent, &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated}, more...)
+	into := append([]any{(*[16]byte)(&d.ID), &d.Kind, (*[16]byte)(&d.Parent), &d.Name, &d.Text, &d.Tags, &data, &d.Version, &d.Created, &d.Updated}, more...)
 	err := r.Scan(into...)
 	d.Data = json.RawMessage(data)
 	return d, err
@@ -60,7 +61,7 @@ func (d documents) Get(ctx context.Context, kind string, id uuid.UUID) (doc plan
 	err = d.s.query(ctx, d.scope, one(func(r pgx.Rows) (err error) {
 		doc, err = scanDocument(r)
 		return err
-	}), getDocument, d.scope.ID().String(), id, kind)
+	}), getDocument, d.scope.ID().String(), [16]byte(id), kind)
 	return doc, err
 }
 

@@ -33,7 +33,7 @@ const insertEvent = `WITH e AS (
 // queueEvent adds an event to a transaction that has its tenant set.
 func queueEvent(b *pgx.Batch, id tenant.ID, e *record.Sealed) {
 	salts := e.Salts.Bytes()
-	b.Queue(insertEvent, id.String(), e.ID, e.Time, string(e.Type), string(e.Severity), e.Actor.ID, e.Resource,
+	b.Queue(insertEvent, [16]byte(id), [16]byte(e.ID), e.Time, string(e.Type), string(e.Severity), e.Actor.ID, e.Resource,
 		string(e.Outcome), e.RequestID, string(e.Body), e.Leaf[:],
 		salts[:], nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent))
 }
