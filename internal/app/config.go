@@ -84,7 +84,7 @@ type Config struct {
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
 
 	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql" doc:"where the audit log lives"`
-	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days; seven years"`
+	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days; seven years. Nothing is deleted by this release, so everything is kept longer"`
 	AuditKeyFile    string   `env:"AUDIT_SIGNING_KEY_FILE" example:"/etc/openclaw/audit.pem" doc:"Ed25519 key that signs the audit log's checkpoints, PEM; in dev one is made"`
 	AuditOldKeyFile string   `env:"AUDIT_PREVIOUS_KEY_FILE" example:"/etc/openclaw/audit-old.pem" doc:"the key before it, from a change of keys until every log is signed with the new one"`
 
