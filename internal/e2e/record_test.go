@@ -340,3 +340,18 @@ func checkLogs(ctx context.Context) (complaints []string) {
 	}
 	return complaints
 }
+
+// TestNoClassSkipsTheRecord: a route that is charged to nothing is refused on
+// record like any other.
+func TestNoClassSkipsTheRecord(t *testing.T) {
+	t.Parallel()
+	db := root(t)
+	north := another(t, dev.Config) // its sampling of floods has seen nothing yet
+	for name, h := range map[string]string{"anonymous": "", "bad token": "nonsense"} {
+		rid := "usage-" + uuid.NewString()
+		ask{to: north, method: "GET", path: "/v1/usage", token: h, header: http.Header{"X-Request-Id": {rid}}}.send(t).want(t, 401)
+		if found := find(t, db, rid); len(found) != 1 || found[0].typ != "UNAUTHORIZED_ACCESS" {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+}

@@ -201,6 +201,7 @@ func (g *Gateway) close(x *Exchange) {
 func (g *Gateway) shield(x *Exchange) error {
 	addr, err := g.cfg.Resolver.Client(x.Request)
 	if err != nil {
+		x.reached = "address" // the shield has not seen it, so it does not record it
 		return err
 	}
 	x.Client = addr

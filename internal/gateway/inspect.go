@@ -37,7 +37,7 @@ const inspectDepth = 64
 
 func (g *Gateway) inspect(x *Exchange) error {
 	in := g.cfg.Inspection
-	if in == nil || x.Route.Class.String() == "probe" {
+	if in == nil || x.probe() {
 		return nil
 	}
 	var settings inspect.Settings

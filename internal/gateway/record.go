@@ -153,8 +153,12 @@ func typeOf(code fault.Code) audit.Type {
 	return audit.APIRequest
 }
 
-// probe: health checks come every few seconds from machines and say nothing.
-func (x *Exchange) probe() bool { return x.Route != nil && x.Route.Class.String() == "probe" }
+// probe: health checks and public documents, which machines ask for every few
+// seconds and which say nothing. The limit class alone does not make one: it
+// says what a route is charged to, and not what it may skip.
+func (x *Exchange) probe() bool {
+	return x.Route != nil && x.Route.public() && x.Route.Class.String() == "probe"
+}
 
 // roomOfRecord is the room whose log the request belongs to: the tenant's once
 // the credential is proved, otherwise the house's.
