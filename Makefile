@@ -44,7 +44,7 @@ bench: deps ## every benchmark, once
 .PHONY: bench-http
 bench-http: ## CPU per proxied request beside a bare ReverseProxy and nginx
 	@scripts/install-deps.sh bench
-	$(GO) run ./internal/gateway/upstream/httpbench/run
+	$(GO) run ./internal/e2e/httpbench
 
 .PHONY: train
 train: ## make the weights of the prompt detector from ../shared/corpora

@@ -58,7 +58,7 @@ func run() error {
 	}
 	httpbench.Main(httpbench.Server{
 		Name: "gateway, all on", Handler: func(upstream string) (http.Handler, error) { return gateway(p, upstream) },
-		Header: http.Header{"Authorization": {"Bearer " + p.Token}, "Content-Type": {"text/plain"}},
+		Header: http.Header{"Authorization": {"Bearer " + p.Token}, "Accept-Language": {"en"}},
 	})
 	return nil
 }

@@ -37,9 +37,10 @@ type Server struct {
 // Baseline is what the ratios are to.
 const Baseline = "reverseproxy"
 
-// Result is one server at one size.
+// Result is one server at one shape.
 type Result struct {
 	Server  string    `json:"server"`
+	Method  string    `json:"method"`
 	Bytes   int       `json:"bytes"`
 	CPU     float64   `json:"cpu_us"` // per request, median of the rounds
 	Rounds  []float64 `json:"rounds_us"`
@@ -49,10 +50,22 @@ type Result struct {
 	Skipped string    `json:"skipped,omitempty"`
 }
 
+// Shape is what a request is: a POST sends and gets back so many bytes of JSON,
+// a GET gets them.
+type Shape struct {
+	Method string
+	Bytes  int
+}
+
+var shapes = []Shape{{http.MethodPost, 1 << 10}, {http.MethodPost, 8 << 10}, {http.MethodGet, 1 << 10}, {http.MethodGet, 8 << 10}}
+
+// profileEnv names a file; each server writes its CPU profile to FILE.server.
+const profileEnv = "OPENCLAW_HTTPBENCH_PROFILE"
+
 const (
 	roleEnv  = "OPENCLAW_HTTPBENCH_ROLE"
 	connsAll = 16
-	runTime  = 55 * time.Second
+	runTime  = 110 * time.Second
 )
 
 // Main runs the benchmark, or, started again by itself, one of its servers.
@@ -124,13 +137,13 @@ func Run(ctx context.Context, servers []Server, rounds, requests int) ([]Result,
 	}
 
 	var out []Result
-	for _, size := range []int{1 << 10, 8 << 10} {
-		rs, err := measure(ctx, at, size, rounds, requests, cert)
+	for _, shape := range shapes {
+		rs, err := measure(ctx, at, shape, rounds, requests, cert)
 		if err != nil {
 			return nil, err
 		}
 		if skipped != "" {
-			rs = append(rs, Result{Server: "nginx", Bytes: size, Skipped: skipped})
+			rs = append(rs, Result{Server: "nginx", Method: shape.Method, Bytes: shape.Bytes, Skipped: skipped})
 		}
 		out = append(out, rs...)
 	}
@@ -144,12 +157,12 @@ type contender struct {
 	header     http.Header
 }
 
-func measure(ctx context.Context, at []contender, size, rounds, requests int, cert certificate) ([]Result, error) {
+func measure(ctx context.Context, at []contender, shape Shape, rounds, requests int, cert certificate) ([]Result, error) {
 	rs := make([]Result, len(at))
 	loads := make([]*load, len(at))
 	for i, c := range at {
-		rs[i] = Result{Server: c.name, Bytes: size}
-		l, err := dialLoad(c, size, cert)
+		rs[i] = Result{Server: c.name, Method: shape.Method, Bytes: shape.Bytes}
+		l, err := dialLoad(c, shape, cert)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -212,12 +225,12 @@ func median(v []float64) float64 {
 func Print(w io.Writer, rs []Result) {
 	b := bufio.NewWriter(w)
 	defer b.Flush()
-	fmt.Fprintf(b, "%-16s %7s %12s %9s %9s %7s\n", "server", "bytes", "cpu us/req", "x proxy", "x nginx", "failed")
+	fmt.Fprintf(b, "%-16s %-6s %7s %12s %9s %9s %7s\n", "server", "method", "bytes", "cpu us/req", "x proxy", "x nginx", "failed")
 	for _, r := range rs {
 		if r.Skipped != "" {
-			fmt.Fprintf(b, "%-16s %7d skipped: %s\n", r.Server, r.Bytes, strings.TrimSpace(r.Skipped))
+			fmt.Fprintf(b, "%-16s %-6s %7d skipped: %s\n", r.Server, r.Method, r.Bytes, strings.TrimSpace(r.Skipped))
 			continue
 		}
-		fmt.Fprintf(b, "%-16s %7d %12.1f %9.2f %9.2f %7d\n", r.Server, r.Bytes, r.CPU, r.Ratio, r.Nginx, r.Failed)
+		fmt.Fprintf(b, "%-16s %-6s %7d %12.1f %9.2f %9.2f %7d\n", r.Server, r.Method, r.Bytes, r.CPU, r.Ratio, r.Nginx, r.Failed)
 	}
 }

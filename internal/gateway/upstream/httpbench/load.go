@@ -30,22 +30,36 @@ type loadConn struct {
 	buf []byte
 }
 
-func dialLoad(c contender, size int, cert certificate) (*load, error) {
-	l := &load{body: []byte(strings.Repeat("0123456789abcdef", size/16))}
+// chat is a request of an agent's user, as large as asked for: what is inspected
+// costs by what it says, so the words are ordinary ones.
+func chat(size int) []byte {
+	const head, tail = `{"model":"small","messages":[{"role":"user","content":"`, `"}]}`
+	const words = "The committee met on Tuesday and went through the plans for the new building. Anna has asked three firms for an offer; two of them have answered. The report is due on Friday, and Peter calls the builder before that. "
+	n := size - len(head) - len(tail)
+	return []byte(head + strings.Repeat(words, n/len(words)+1)[:n] + tail)
+}
+
+func dialLoad(c contender, shape Shape, cert certificate) (*load, error) {
+	l := &load{body: chat(shape.Bytes)}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "POST /v1/echo?x=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", size)
+	fmt.Fprintf(&b, "%s /v1/echo?n=%d HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\n", shape.Method, shape.Bytes)
+	if shape.Method == http.MethodPost {
+		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", shape.Bytes)
+	}
 	if err := c.header.Write(&b); err != nil {
 		return nil, err
 	}
 	b.WriteString("\r\n")
-	b.Write(l.body)
+	if shape.Method == http.MethodPost {
+		b.Write(l.body)
+	}
 	l.request = b.Bytes()
 	l.dial = func() (*loadConn, error) {
 		tc, err := tls.Dial("tcp", c.addr, cert.client())
 		if err != nil {
 			return nil, err
 		}
-		return &loadConn{Conn: tc, r: bufio.NewReaderSize(tc, 32<<10), buf: make([]byte, size)}, nil
+		return &loadConn{Conn: tc, r: bufio.NewReaderSize(tc, 32<<10), buf: make([]byte, shape.Bytes)}, nil
 	}
 	for range connsAll {
 		lc, err := l.dial()
@@ -73,8 +87,8 @@ func (l *load) run(n int) (failed int) {
 				}
 				bad.Add(1)
 				l.last.Store(&err)
-				fresh, err := l.dial()
-				if err != nil {
+				fresh, derr := l.dial()
+				if derr != nil {
 					return // what is left falls to the others
 				}
 				_ = l.conns[i].Close()

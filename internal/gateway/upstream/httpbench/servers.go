@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -73,9 +74,12 @@ func ours(to string) (http.Handler, error) {
 	}), nil
 }
 
-// echo answers with what it was sent.
+// echo answers with what it was sent, and a GET with as much as it asks for.
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	if n, nerr := strconv.Atoi(r.URL.Query().Get("n")); r.Method == http.MethodGet && nerr == nil && n < 1<<20 {
+		body = chat(n)
+	}
 	if err != nil {
 		http.Error(w, "read", http.StatusBadRequest)
 		return
@@ -110,6 +114,16 @@ func serveRole(role string, servers []Server) error {
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Println(ln.Addr())
+	if file := os.Getenv(profileEnv); file != "" && role != "echo" {
+		f, err := os.Create(file + "." + strings.ReplaceAll(role, " ", "-"))
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer func() { pprof.StopCPUProfile(); _ = f.Close() }()
+	}
 	go func() {
 		if role == "echo" {
 			_ = srv.Serve(ln)
