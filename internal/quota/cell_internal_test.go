@@ -22,7 +22,7 @@ func undecided(t *testing.T) (l *Local, w *window, inc int64, answer chan Decisi
 		d.Slot.Release()
 	}
 	rk := rowKey{tenant: k.tenant}
-	w = &l.rows.find(&rk).windows[0]
+	w = &l.rows.find(rk).windows[0]
 	level := &p.levels[0].Windows[0]
 	if v, _ := w.charge(0, level.Interval, level.Span, true); v != charged {
 		t.Fatal("the last token is not there")

@@ -17,12 +17,12 @@
 //   - hour and day: limit.
 //
 // So a standard tenant (60 a minute, burst 1.5) that was idle gets 90 at once
-// and then one a second. The sustained rate is the limit, exactly; the first
-// window after idleness can hold up to capacity + limit, because the bucket
-// refills while it is drawn from (an hour: at most 4,000 where the limit is
-// 2,000, and of these the minute lets through at most 90 + 60 a minute). A cap on
-// concurrent requests is a count of Slots; a Slot that is neither released nor
-// renewed comes back by itself.
+// and then one a second. The sustained rate is the limit, exactly. Any stretch
+// of a window's own length admits at most capacity + limit: a full bucket and
+// what comes back while it is drawn from. That is 150 a minute here, and the
+// windows bound each other: 3,690 an hour, 40,000 a day, each only after as
+// long a time of nothing. A cap on concurrent requests is a count of Slots; a
+// Slot that is neither released nor renewed comes back by itself.
 //
 // # Nothings
 //

@@ -22,7 +22,7 @@ type LocalConfig struct {
 // decision, in bounded memory. When MaxRows subjects carry information at once,
 // a subject not seen before is refused as unavailable. It starts nothing.
 type Local struct {
-	clock func() time.Time
+	clock func() time.Time // nil: time.Now
 	base  time.Time
 	term  int64 // µs
 	rows  *rows
@@ -33,16 +33,16 @@ var _ Limiter = (*Local)(nil)
 
 // NewLocal returns an empty limiter: all buckets are full.
 func NewLocal(c LocalConfig) *Local {
-	if c.Clock == nil {
-		c.Clock = time.Now
-	}
 	if c.SlotTerm == 0 {
 		c.SlotTerm = 2 * time.Minute
 	}
 	if c.MaxRows == 0 {
 		c.MaxRows = 1 << 20
 	}
-	l := &Local{clock: c.Clock, base: c.Clock(), rows: newRows(c.MaxRows)}
+	l := &Local{clock: c.Clock, base: time.Now(), rows: newRows(c.MaxRows)}
+	if c.Clock != nil {
+		l.base = c.Clock()
+	}
 	l.term = max(c.SlotTerm, 10*time.Second).Microseconds() // 24 bits of terms: 5 years
 	l.holds.New = func() any { return &hold{owner: l} }
 	return l
@@ -52,12 +52,18 @@ func NewLocal(c LocalConfig) *Local {
 func (l *Local) Rows() int { return l.rows.count() }
 
 func (l *Local) now(at time.Time) int64 {
-	if at.IsZero() {
-		at = l.clock()
+	var since time.Duration
+	switch {
+	case !at.IsZero():
+		since = at.Sub(l.base)
+	case l.clock == nil:
+		since = time.Since(l.base) // reads one clock where time.Now reads two
+	default:
+		since = l.clock().Sub(l.base)
 	}
 	// A row evicted for being full must not be found full again by a clock that
 	// went back to before it was.
-	return max(0, at.Sub(l.base).Microseconds(), l.rows.floor.Load())
+	return max(0, since.Microseconds(), l.rows.floor.Load())
 }
 
 func (l *Local) termAt(now int64) uint64 { return min(uint64(now/l.term), maxTerm) }
@@ -91,12 +97,19 @@ func (l *Local) take(d *Decision, ask *Ask) (err error) {
 	for {
 		var at [4]*row
 		for i := 0; i <= last; i++ {
-			k := p.rowKey(i, ask.Key)
-			if at[i] = l.rows.open(&k, now, l); at[i] == nil {
+			user, class := p.whose(i, ask.Key)
+			if at[i] = l.rows.open(ask.Key.tenant, user, class, now, l); at[i] == nil {
 				return errFull
 			}
 		}
-		if l.decide(d, steps, &at, cost, now) {
+		v := over
+		if p.short > 0 {
+			v = l.short(d, p, &at, cost, now)
+		}
+		if v == over {
+			v = l.decide(d, steps, &at, cost, now)
+		}
+		if v == charged {
 			return nil
 		}
 		runtime.Gosched() // a row was being evicted: look again
@@ -105,21 +118,89 @@ func (l *Local) take(d *Decision, ask *Ask) (err error) {
 
 var errFull = &fault.Error{Code: fault.Unavailable, Detail: "too many callers are tracked", RetryAfter: time.Second}
 
-// rowKey names the row of the i-th level.
-func (p *Plan) rowKey(i int, k Key) rowKey {
-	r := rowKey{tenant: k.tenant}
+// whose names the rest of the i-th level's row: the user, none for the tenant's
+// own, and the class, "" for all.
+func (p *Plan) whose(i int, k Key) (user id, class string) {
 	s := p.levels[i].Subject
 	if s >= OfUser {
-		r.user = k.user
+		user = k.user
 	}
 	if s == OfTenantClass || s == OfUserClass {
-		r.class = p.Class
+		class = p.Class
 	}
-	return r
+	return user, class
 }
 
-// decide charges every step or none. False means that a row is gone.
-func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) bool {
+// short decides over one subject's windows and cap with one write each, where
+// one of them alone can refuse: the cap, or without one the first window. It is
+// charged first; who fails there has charged nothing. The others are charged
+// after it, and looking has shown them to have more room than everybody who may
+// have passed the first and not yet reached them can take: the places of the
+// cap, and what the first window lets through in its own length. So none of
+// them refuses, unless a thread slept longer than that window between two lines
+// of this function, and then the ask is refused although it charged the first:
+// one token too few, never one too many. Where a bucket has less room, the
+// answer is over and nothing has happened: decide does it.
+func (l *Local) short(d *Decision, p *Plan, at *[4]*row, cost, now int64) verdict {
+	r, windows := at[0], p.steps[:p.short]
+	capped := len(p.steps) > len(windows)
+	for i := range windows {
+		if s := &windows[i]; i > 0 || capped { // a dead row's words are deep
+			if max(int64(r.windows[s.index].word.Load()>>pendingBits), now)+cost*s.interval > now+s.near {
+				return over
+			}
+		}
+	}
+	var term uint64
+	if capped {
+		var v verdict
+		if v, term = r.slots.take(l.termAt(now), p.steps[p.short].limit, false); v != charged {
+			if v == over {
+				l.refuse(d, p.steps, at, p.short, cost, now)
+				v = charged
+			}
+			return v
+		}
+	}
+	best := math.Inf(1)
+	for i := range windows {
+		s := &windows[i]
+		w, v := &r.windows[s.index], charged
+		depth, ok := w.swift(now, cost*s.interval, s.span)
+		if !ok {
+			v, depth = w.charge(now, cost*s.interval, s.span, false)
+		}
+		if v != charged {
+			if capped {
+				r.slots.release(term)
+			}
+			if v == over {
+				l.refuse(d, p.steps, at, i, cost, now)
+				v = charged
+			}
+			return v
+		}
+		if left := s.left(depth); left < best {
+			best = left
+			d.Reading = Reading{s.w, depth}
+		}
+	}
+	if capped {
+		h := l.holds.Get().(*hold)
+		h.n, h.slots[0], h.terms[0] = 1, &r.slots, term
+		d.Slot = Slot{h, h.token.Load()}
+	}
+	d.Outcome, d.Policy, d.Remaining = Admitted, d.Reading.Window.Policy, int64(best)
+	return charged
+}
+
+// left is tokens. Half a µs keeps a whole number from being rounded below it
+// and is less than any true fraction; multiplying is a fifth of a division's
+// cost.
+func (s *step) left(depth int64) float64 { return (float64(s.span-depth) + 0.5) * s.perMicro }
+
+// decide charges every step or none: charged when it filled d, or gone.
+func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) verdict {
 	// Looking first keeps a flood at a closed door from writing anything. A
 	// bucket that is over its limit and holds no tentative charge refuses
 	// rightly, whatever the others say.
@@ -129,7 +210,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 				word := at[s.level].windows[s.index].word.Load()
 				if word&pendingMask == 0 && int64(word>>pendingBits)-now+cost*s.interval > s.span {
 					l.refuse(d, steps, at, i, cost, now)
-					return true
+					return charged
 				}
 			}
 		}
@@ -154,10 +235,7 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 		} else {
 			var depth int64
 			if v, depth = r.windows[s.index].charge(now, cost*s.interval, s.span, tentative); v == charged {
-				// Half a µs keeps a whole number of tokens from being rounded
-				// below it and is less than any true fraction; multiplying is
-				// a fifth of a division's cost.
-				if left := (float64(s.span-depth) + 0.5) * s.perMicro; left < best {
+				if left := s.left(depth); left < best {
 					best = left
 					d.Reading = Reading{s.w, depth}
 				}
@@ -177,10 +255,10 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 			h.drop()
 		}
 		if v == gone {
-			return false
+			return gone
 		}
 		l.refuse(d, steps, at, i, cost, now)
-		return true
+		return charged
 	}
 	for i := range steps[:len(steps)-1] {
 		if s := &steps[i]; s.index == slotStep {
@@ -197,10 +275,10 @@ func (l *Local) decide(d *Decision, steps []step, at *[4]*row, cost, now int64) 
 		s := &steps[0]
 		d.Policy = d.Plan.levels[s.level].Slots
 		d.Remaining = max(0, s.limit-at[s.level].slots.running(l.termAt(now)))
-		return true
+		return charged
 	}
 	d.Policy, d.Remaining = d.Reading.Window.Policy, int64(best)
-	return true
+	return charged
 }
 
 // refuse fills d for step i, naming the bucket that has to be waited for
@@ -234,8 +312,8 @@ func (l *Local) Usage(_ context.Context, key Key, plan *Plan) ([]State, error) {
 	now := l.now(time.Time{})
 	var out []State
 	for i, level := range plan.For(key) {
-		k := plan.rowKey(i, key)
-		r := l.rows.find(&k)
+		user, class := plan.whose(i, key)
+		r := l.rows.find(rowKey{key.tenant, user, class})
 		if r == nil {
 			r = new(row)
 		}

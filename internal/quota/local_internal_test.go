@@ -109,7 +109,7 @@ func TestEvictionForgetsNothing(t *testing.T) {
 	}
 	now = start.Add(24 * time.Hour)
 	k := rowKey{tenant: victim.tenant}
-	for i := 1; l.rows.find(&k) != nil; i++ { // newcomers sweep, until the victim's row goes
+	for i := 1; l.rows.find(k) != nil; i++ { // newcomers sweep, until the victim's row goes
 		if i == 100_000 {
 			t.Fatal("the victim is still tracked: the test tests nothing")
 		}
@@ -286,12 +286,27 @@ func BenchmarkTake(b *testing.B) {
 		}
 		b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
 	})
-	b.Run("three windows, one tenant, parallel", func(b *testing.B) {
+	for name, plan := range map[string]*Plan{"three windows": wide, "three windows and slot": slotted} {
+		b.Run(name+", one tenant, parallel", func(b *testing.B) {
+			b.ReportAllocs()
+			l := NewLocal(LocalConfig{})
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					d, _ := l.Take(ctx, Ask{Key: one, Plan: plan, At: at})
+					if !d.Allowed() {
+						b.Fail()
+					}
+					d.Slot.Release()
+				}
+			})
+		})
+	}
+	b.Run("three windows, 100,000 tenants, parallel", func(b *testing.B) {
 		b.ReportAllocs()
 		l := NewLocal(LocalConfig{})
 		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if d, _ := l.Take(ctx, Ask{Key: one, Plan: wide, At: at}); !d.Allowed() {
+			for i := rand.IntN(len(keys)); pb.Next(); i++ {
+				if d, _ := l.Take(ctx, Ask{Key: keys[i*7919%len(keys)], Plan: wide, At: at}); !d.Allowed() {
 					b.Fail()
 				}
 			}

@@ -50,6 +50,7 @@ type Plan struct {
 	header      string
 	steps       []step // the levels, flat, in the order of charging
 	tenantSteps int    // how many of them a Key without a user is charged
+	short       int    // windows of a plan that Local.short may decide; 0: none
 }
 
 // step is one bucket or cap of a Plan.
@@ -61,6 +62,7 @@ type step struct {
 	// of w, at hand
 	interval, span int64
 	perMicro       float64
+	near           int64 // deeper than this, Local.short leaves the bucket to decide
 }
 
 const slotStep = 3
@@ -82,7 +84,30 @@ func (p *Plan) finish() *Plan {
 			p.tenantSteps = len(p.steps)
 		}
 	}
+	p.shorten()
 	return p
+}
+
+// shorten prepares Local.short, for plans of one level.
+func (p *Plan) shorten() {
+	if p.short = 0; len(p.levels) != 1 || len(p.steps) == 0 || p.steps[0].w == nil {
+		return
+	}
+	windows := p.steps
+	var slots int64
+	if last := windows[len(windows)-1]; last.index == slotStep {
+		windows, slots = windows[:len(windows)-1], last.limit
+	}
+	p.short = len(windows)
+	for i := range windows {
+		s, first := &windows[i], windows[0].w.Policy
+		// Who was let through before this bucket, and may not have charged it yet.
+		passed := slots
+		if i > 0 {
+			passed += first.Capacity + first.Limit
+		}
+		s.near = s.span - passed*s.interval
+	}
 }
 
 // Mode is Limited, Unlimited or Off. The nil Plan is Unset.

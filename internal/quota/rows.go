@@ -55,13 +55,15 @@ func newRows(maximum int) *rows {
 	return r
 }
 
-func (r *rows) hash(k *rowKey) uint64 {
-	h := fold(k.tenant.hi^r.seed[0], k.tenant.lo^r.seed[1])
-	if !k.user.none() {
-		h = fold(k.user.hi^h, k.user.lo^r.seed[1])
+// Keys travel in three parts, in registers: one copied to the stack and read
+// back in other widths costs as much as the rest of the search.
+func (r *rows) hash(ten, user id, class string) uint64 {
+	h := fold(ten.hi^r.seed[0], ten.lo^r.seed[1])
+	if !user.none() {
+		h = fold(user.hi^h, user.lo^r.seed[1])
 	}
-	for i := 0; i < len(k.class); i++ { // a word of at most 32
-		h = (h ^ uint64(k.class[i])) * 0x9e3779b97f4a7c15
+	for i := 0; i < len(class); i++ { // a word of at most 32
+		h = (h ^ uint64(class[i])) * 0x9e3779b97f4a7c15
 	}
 	return h ^ h>>29
 }
@@ -71,42 +73,42 @@ func fold(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// find returns the row of k, or nil.
-func (r *rows) find(k *rowKey) *row {
-	h := r.hash(k)
-	return look(*r.shards[h%shardCount].table.Load(), h/shardCount, k)
+// find returns a key's row, or nil.
+func (r *rows) find(k rowKey) *row {
+	h := r.hash(k.tenant, k.user, k.class)
+	return look(*r.shards[h%shardCount].table.Load(), h/shardCount, k.tenant, k.user, k.class)
 }
 
-func look(t []atomic.Pointer[row], h uint64, k *rowKey) *row {
+func look(t []atomic.Pointer[row], h uint64, ten, user id, class string) *row {
 	mask := uint64(len(t) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
-		e := t[i].Load()
+		e := t[i&uint64(len(t)-1)].Load() // said twice for the compiler: within bounds
 		if e == nil {
 			return nil
 		}
 		// Word by word: the compiler's comparison of the whole is a call.
-		if e.key.tenant == k.tenant && e.key.user == k.user && e.key.class == k.class && e != grave {
+		if e.key.tenant == ten && e.key.user == user && e.key.class == class && e != grave {
 			return e
 		}
 	}
 }
 
-// open returns the row of k, making it on first sight. nil means that the
-// shard is full of rows that still carry information.
-func (r *rows) open(k *rowKey, now int64, l *Local) *row {
-	h := r.hash(k)
-	if e := look(*r.shards[h%shardCount].table.Load(), h/shardCount, k); e != nil {
+// open returns a key's row, making it on first sight. nil means that the shard
+// is full of rows that still carry information.
+func (r *rows) open(ten, user id, class string, now int64, l *Local) *row {
+	h := r.hash(ten, user, class)
+	if e := look(*r.shards[h%shardCount].table.Load(), h/shardCount, ten, user, class); e != nil {
 		return e
 	}
-	return r.insert(*k, h, now, l) // a copy: k stays on the caller's stack
+	return r.insert(rowKey{ten, user, class}, h, now, l)
 }
 
 func (r *rows) insert(key rowKey, h uint64, now int64, l *Local) *row {
-	k, s := &key, &r.shards[h%shardCount]
+	s := &r.shards[h%shardCount]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := *s.table.Load()
-	if e := look(t, h/shardCount, k); e != nil {
+	if e := look(t, h/shardCount, key.tenant, key.user, key.class); e != nil {
 		return e
 	}
 	term := l.termAt(now)
@@ -122,7 +124,7 @@ func (r *rows) insert(key rowKey, h uint64, now int64, l *Local) *row {
 	if (s.used+1)*4 > len(t)*3 {
 		t = s.grow(r, t)
 	}
-	e := &row{key: *k}
+	e := &row{key: key}
 	mask := uint64(len(t) - 1)
 	i := h / shardCount & mask
 	for {
@@ -170,7 +172,7 @@ func (s *shard) grow(r *rows, old []atomic.Pointer[row]) []atomic.Pointer[row] {
 		if e == nil || e == grave {
 			continue
 		}
-		j := r.hash(&e.key) / shardCount & mask
+		j := r.hash(e.key.tenant, e.key.user, e.key.class) / shardCount & mask
 		for t[j].Load() != nil {
 			j = (j + 1) & mask
 		}

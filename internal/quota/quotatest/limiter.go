@@ -137,6 +137,7 @@ func Limiter(t *testing.T, open func(t *testing.T) Limiters) {
 		"nothings":     nothings,
 		"refused":      refused,
 		"usage":        usage,
+		"model":        agree,
 		"two tenants":  twoTenants,
 	} {
 		t.Run(name, func(t *testing.T) {
