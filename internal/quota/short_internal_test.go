@@ -21,7 +21,7 @@ func long(p *Plan) *Plan {
 // same answers, with and without a cap, near every edge.
 func TestShortAgrees(t *testing.T) {
 	t.Parallel()
-	tight := Tier{Name: "tight", Tenant: Limits{Mode: Limited, PerMinute: 60, PerHour: 300, PerDay: 900, Burst: 1.5, Concurrent: 4}, Classes: map[string]ClassLimits{"read": {Mode: Shared}}}
+	tight := Tier{Name: "tight", Tenant: Limits{Mode: Limited, PerMinute: 60, PerHour: 300, PerDay: 900, Burst: 1.5, Concurrent: 5}, Classes: map[string]ClassLimits{"read": {Mode: Shared}}}
 	for name, p := range map[string]*Plan{
 		"capped": newPlan(tight, "read"), "windows": windowsOnly(newPlan(tight, "read")),
 		"standard": mustPlan(t, "standard", "read"), "share of five": newPlan(tight, "read").Share(5), "share of nothing": newPlan(tight, "read").Share(70),
