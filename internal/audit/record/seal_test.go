@@ -1,12 +1,15 @@
 package record
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/canon"
@@ -51,6 +54,7 @@ func TestSealTakesWhateverAClientSends(t *testing.T) {
 		t.Errorf("salts %x", s.Salts)
 	}
 	// What is stored discloses exactly what was committed to.
+	s.Details = nil // still the caller's own kinds
 	_, want, err := Append(nil, nil, "t", &s.Event, &s.Salts)
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +84,48 @@ func TestSealRefuses(t *testing.T) {
 		if _, err := Seal("t", ev, sealNow); !errors.Is(err, ErrEvent) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// An id sorts by its time and is never given twice.
+func TestNewID(t *testing.T) {
+	t.Parallel()
+	at := sealNow()
+	seen, last := map[uuid.UUID]bool{}, uuid.UUID{}
+	for i := range 5000 {
+		random := takeRandom()
+		id := newID(at.Add(time.Duration(i)*time.Microsecond), [8]byte(random[48:]))
+		if sec, ns := id.Time().UnixTime(); id.Version() != 7 || id.Variant() != uuid.RFC4122 || seen[id] ||
+			time.Unix(sec, ns).UnixMilli() != at.Add(time.Duration(i)*time.Microsecond).UnixMilli() || bytes.Compare(id[:8], last[:8]) <= 0 {
+			t.Fatalf("%d: %s after %s", i, id, last)
+		}
+		seen[id], last = true, id
+	}
+}
+
+// Sealed together or one by one, the bodies are the same, and none can be
+// appended into its neighbour.
+func TestSealAll(t *testing.T) {
+	t.Parallel()
+	var events []audit.Event
+	for i := range 300 {
+		events = append(events, audit.Event{
+			ID: uuid.New(), Time: sealNow(), Type: audit.APIRequest, Outcome: audit.Success, Details: map[string]any{"n": i, "pad": strings.Repeat("x", i*3)},
+		})
+	}
+	all, err := SealAll("t", events, sealNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		one, err := Seal("t", events[i], sealNow)
+		if err != nil || string(one.Body) != string(all[i].Body) || one.Leaf != all[i].Leaf || cap(all[i].Body) != len(all[i].Body) {
+			t.Fatalf("%d: %s and %s, %v", i, one.Body, all[i].Body, err)
+		}
+	}
+	events[7].Type = "NO_SUCH"
+	if _, err := SealAll("t", events, sealNow); !errors.Is(err, ErrEvent) {
+		t.Errorf("one bad event: %v", err)
 	}
 }
 
