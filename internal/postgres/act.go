@@ -69,15 +69,13 @@ func (s *Store) Act(ctx context.Context, scope tenant.Scope, ev audit.Event, do 
 	}
 	s.acts.begin(intent.ID)
 	defer s.acts.end(intent.ID)
-	_, err := s.Change(ctx, scope, intent, func(ptx plane.Tx) error {
-		tx, err := own(ptx)
-		if err == nil {
-			tx.later(`INSERT INTO audit_intents (tenant_id, id, replica) VALUES ($1, $2, $3)`, scope.ID().String(), intent.ID, s.acts.replica)
-		}
-		return err
-	})
+	j, err := s.seal(scope, intent)
 	if err != nil {
-		return audit.Receipt{}, err
+		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
+	}
+	j.opens = intent.ID
+	if err := s.recorder.do(ctx, j); err != nil {
+		return audit.Receipt{}, translate(err)
 	}
 
 	after := ev
@@ -95,17 +93,15 @@ func (s *Store) Act(ctx context.Context, scope tenant.Scope, ev audit.Event, do 
 		// The deed is done whatever became of its caller.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTime)
 		defer cancel()
-		r, err := s.Change(ctx, scope, after, func(ptx plane.Tx) error {
-			tx, err := own(ptx)
-			if err == nil {
-				tx.later(`DELETE FROM audit_intents WHERE tenant_id = $1 AND id = $2`, scope.ID().String(), intent.ID)
-			}
-			return err
-		})
-		if err != nil {
-			err = fault.Wrap(err, fault.NoRecord, "the act was begun and its outcome could not be recorded")
+		j, err := s.seal(scope, after)
+		if err == nil {
+			j.closes = intent.ID
+			err = s.recorder.do(ctx, j)
 		}
-		return r, err
+		if err != nil {
+			return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act was begun and its outcome could not be recorded")
+		}
+		return j.events[0].Receipt(), nil
 	}
 	returned := false
 	defer func() {
@@ -190,7 +186,7 @@ func (s *Store) closeIntent(ctx context.Context, o orphan) error {
 			return err
 		}
 		b := &pgx.Batch{}
-		queueEvent(b, o.tenant, &sealed)
+		queueEvents(b, o.tenant, []*record.Sealed{&sealed})
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("close intent %s: %w", o.id, err)
 		}

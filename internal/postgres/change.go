@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/record"
@@ -15,11 +17,15 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-const changeTries = 3
+const (
+	changeTries = 3
+	abandonTime = 2 * time.Second
+)
 
 // Change runs fn in a transaction bound to scope and commits it together with
-// ev. Statements of fn that need no answer are queued and travel with the event
-// and the COMMIT, so the common change costs one round trip.
+// ev. What fn only queued, because it needs no answer, travels with its
+// neighbours' in the recorder's commit. Once fn asks something, the change has
+// a transaction of its own: two round trips then, with what is queued.
 func (s *Store) Change(ctx context.Context, scope tenant.Scope, ev audit.Event, fn func(plane.Tx) error) (audit.Receipt, error) {
 	if err := scope.Check(); err != nil {
 		return audit.Receipt{}, err
@@ -29,48 +35,46 @@ func (s *Store) Change(ctx context.Context, scope tenant.Scope, ev audit.Event, 
 		if err != nil && again(err) && try < changeTries && ctx.Err() == nil {
 			continue
 		}
-		if err == nil {
-			s.seq.poke(scope)
-		}
 		return r, translate(err)
 	}
 }
 
 func (s *Store) change(ctx context.Context, scope tenant.Scope, ev audit.Event, fn func(plane.Tx) error) (audit.Receipt, error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return audit.Receipt{}, err
-	}
-	defer conn.Release()
-	tx := &Tx{scope: scope, conn: conn.Conn(), ev: &ev, now: s.now, queue: &pgx.Batch{}}
-	tx.queue.Queue(`BEGIN`)
-	tx.queue.Queue(setTenant, scope.ID().String())
+	tx := &Tx{scope: scope, pool: s.pool, ev: &ev, now: s.now, queue: &pgx.Batch{}}
 	defer tx.abandon()
-
 	if err := fn(tx); err != nil {
 		return audit.Receipt{}, err
 	}
-	sealed, err := record.Seal(scope.ID().String(), ev, s.now)
+	j, err := s.seal(scope, ev)
 	if err != nil {
 		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
 	}
-	queueEvent(tx.queue, scope.ID(), &sealed)
+	if tx.conn == nil {
+		j.statements = tx.queue.QueuedQueries
+		if err := s.recorder.do(ctx, j); err != nil {
+			return audit.Receipt{}, err
+		}
+		return j.events[0].Receipt(), nil
+	}
+	queueEvents(tx.queue, scope.ID(), []*record.Sealed{&j.events[0]})
 	tx.queue.Queue(`COMMIT`)
 	if err := tx.flush(ctx); err != nil {
 		return audit.Receipt{}, err
 	}
-	if tx.conn.PgConn().TxStatus() != 'I' {
+	if tx.conn.Conn().PgConn().TxStatus() != 'I' {
 		return audit.Receipt{}, errors.New("commit: the transaction did not end")
 	}
 	tx.done = true
-	return sealed.Receipt(), nil
+	s.seq.poke(scope)
+	return j.events[0].Receipt(), nil
 }
 
 // Tx is the inside of a change: plane.Tx, and for this package's other stores
 // the statements themselves.
 type Tx struct {
 	scope tenant.Scope
-	conn  *pgx.Conn
+	pool  *pgxpool.Pool
+	conn  *pgxpool.Conn // nil until something is asked
 	ev    *audit.Event
 	now   nowFunc
 	queue *pgx.Batch
@@ -120,11 +124,29 @@ func (tx *Tx) Answer(key plane.OnceKey, status int, answer []byte) {
 		tx.scope.ID().String(), key.Key[:], status, answer)
 }
 
-// flush sends what is queued and reads the answers; the first refusal wins.
-func (tx *Tx) flush(ctx context.Context) error {
-	if tx.queue.Len() == 0 {
+// begin takes a connection and puts the transaction's start before what is
+// queued.
+func (tx *Tx) begin(ctx context.Context) error {
+	if tx.conn != nil {
 		return nil
 	}
+	conn, err := tx.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	tx.conn = conn
+	b := &pgx.Batch{}
+	b.Queue(`BEGIN`)
+	b.Queue(setTenant, tx.scope.ID().String())
+	for _, q := range tx.queue.QueuedQueries {
+		b.Queue(q.SQL, q.Arguments...)
+	}
+	tx.queue = b
+	return nil
+}
+
+// flush sends what is queued and reads the answers; the first refusal wins.
+func (tx *Tx) flush(ctx context.Context) error {
 	b := tx.queue
 	tx.queue = &pgx.Batch{}
 	return tx.conn.SendBatch(ctx, b).Close()
@@ -135,6 +157,9 @@ func (tx *Tx) later(sql string, args ...any) { tx.queue.Queue(sql, args...) }
 
 // send flushes the queue with one more statement and hands its rows to read.
 func (tx *Tx) send(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	if err := tx.begin(ctx); err != nil {
+		return err
+	}
 	b := tx.queue
 	tx.queue = &pgx.Batch{}
 	before := b.Len()
@@ -182,13 +207,18 @@ func (tx *Tx) exec(ctx context.Context, sql string, args ...any) (int64, error) 
 // abandon rolls back what did not commit. A connection that cannot is closed,
 // which rolls back too.
 func (tx *Tx) abandon() {
-	if tx.done || tx.conn.IsClosed() || tx.conn.PgConn().TxStatus() == 'I' {
+	if tx.conn == nil {
+		return
+	}
+	defer tx.conn.Release()
+	conn := tx.conn.Conn()
+	if tx.done || conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
 	defer cancel()
-	if _, err := tx.conn.Exec(ctx, `ROLLBACK`); err != nil {
-		_ = tx.conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `ROLLBACK`); err != nil {
+		_ = conn.Close(ctx)
 	}
 }
 

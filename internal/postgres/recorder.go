@@ -1,0 +1,292 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+type nowFunc = func() time.Time
+
+const (
+	recordQueue   = 4096 // jobs waiting for a commit; a full queue makes writers wait
+	recordBatch   = 1024 // events in one commit
+	recordTimeout = 10 * time.Second
+	recordWriters = 2 // one commits while the other collects
+	recordAlone   = 4 // commits of those that their group's would not take
+
+	// groupWait is how long a group's statements wait for a row that another
+	// transaction holds. After it each goes alone, with the usual patience.
+	groupWait = "100ms"
+)
+
+// recorder commits what asks nothing of the database: events by themselves,
+// acts' intents and outcomes, and changes that are statements without answers.
+// Whoever waits shares the next commit: throughput without weaker durability.
+//
+// There are two lanes. Events, and the rows of open acts that only their owner
+// touches, wait for nobody's locks; several writers commit them. Statements may
+// wait, so one writer has them all: two groups of one process, each holding
+// what the other wants next, cannot be. A group that is refused is taken apart
+// until the one that is at fault is alone with its error.
+type recorder struct {
+	s      *Store
+	queue  chan *job
+	stated chan *job
+	gate   sync.RWMutex // held for reading while something is put in a queue
+	closed bool
+	lost   atomic.Int64
+	alone  chan struct{}
+	wg     sync.WaitGroup
+}
+
+// job is what is committed together whatever else the commit holds.
+type job struct {
+	scope      tenant.Scope
+	events     []record.Sealed
+	one        [1]record.Sealed // room for the usual events
+	opens      uuid.UUID        // an intent that is then open, or Nil
+	closes     uuid.UUID
+	statements []*pgx.QueuedQuery
+	done       chan error // nil for a note
+	state      atomic.Int32
+}
+
+const (
+	jobWaits int32 = iota
+	jobTaken
+	jobLeft // by its owner, before it was taken
+)
+
+func startRecorder(s *Store) *recorder {
+	r := &recorder{s: s, queue: make(chan *job, recordQueue), stated: make(chan *job, recordQueue/8), alone: make(chan struct{}, recordAlone)}
+	r.wg.Add(recordWriters + 1)
+	for range recordWriters {
+		go r.run(r.queue)
+	}
+	go r.run(r.stated)
+	return r
+}
+
+func (r *recorder) stop() {
+	r.gate.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.queue)
+		close(r.stated)
+	}
+	r.gate.Unlock()
+	r.wg.Wait()
+}
+
+// do waits for the job's commit. A caller that leaves before the job is taken
+// takes it along; later it may still commit.
+func (r *recorder) do(ctx context.Context, j *job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := r.enqueue(ctx, j); err != nil {
+		return err
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		j.state.CompareAndSwap(jobWaits, jobLeft)
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) enqueue(ctx context.Context, j *job) error {
+	// stop closes the queues' readers; nothing may be put in after that.
+	r.gate.RLock()
+	defer r.gate.RUnlock()
+	if r.closed {
+		return fault.New(fault.NoRecord, "the audit log is closing")
+	}
+	queue := r.queue
+	if len(j.statements) > 0 {
+		queue = r.stated
+	}
+	select {
+	case queue <- j:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) run(queue chan *job) {
+	defer r.wg.Done()
+	last := 0
+	for j := range queue {
+		if last > 1 {
+			runtime.Gosched() // those just answered are about to ask again
+		}
+		batch := collect(queue, j)
+		last = len(batch)
+		r.write(batch)
+	}
+}
+
+// collect takes what is waiting already; it never waits for more.
+func collect(queue chan *job, first *job) []*job {
+	var batch []*job
+	n := 0
+	take := func(j *job) {
+		if j.state.CompareAndSwap(jobWaits, jobTaken) {
+			batch = append(batch, j)
+			n += len(j.events)
+		}
+	}
+	for take(first); n < recordBatch; {
+		select {
+		case j, ok := <-queue:
+			if !ok {
+				return batch
+			}
+			take(j)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// write commits a group. If the database refuses it, its members go in halves,
+// then alone: one's trouble must not become its neighbours'.
+func (r *recorder) write(batch []*job) {
+	if len(batch) == 0 {
+		return
+	}
+	stated := len(batch[0].statements) > 0
+	err := r.commit(batch, stated)
+	switch {
+	case err == nil || !apart(err):
+	case len(batch) > 1:
+		r.write(batch[:len(batch)/2])
+		r.write(batch[len(batch)/2:])
+		return
+	case stated && waited(err):
+		// It waits for somebody's lock; the lane does not.
+		r.alone <- struct{}{}
+		r.wg.Add(1)
+		go func() {
+			defer r.wg.Done()
+			defer func() { <-r.alone }()
+			r.answer(batch, r.commit(batch, false))
+		}()
+		return
+	}
+	r.answer(batch, err)
+}
+
+// apart reports whether the transaction is known to be undone for a reason that
+// may be one member's. After a lost connection nobody knows.
+func apart(err error) bool {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || pe.SeverityUnlocalized != "ERROR" {
+		return false
+	}
+	switch pe.Code[:2] {
+	case "08", "25", "53", "58", "XX": // connection, read-only, resources, system, internal: everybody's
+		return false
+	}
+	return true
+}
+
+func waited(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && (pe.Code == lockNotAvailable || pe.Code == deadlock)
+}
+
+func (r *recorder) answer(batch []*job, err error) {
+	for _, j := range batch {
+		if err == nil {
+			r.s.seq.poke(j.scope)
+		}
+		switch {
+		case j.done != nil:
+			j.done <- err
+		case err != nil:
+			r.lost.Add(int64(len(j.events)))
+			for i := range j.events {
+				e := &j.events[i]
+				r.s.log.Error("an event was not recorded", "tenant", j.scope.ID().String(), "type", e.Type, "request_id", e.RequestID, "error", err)
+			}
+		}
+	}
+}
+
+const (
+	openIntents  = `INSERT INTO audit_intents (tenant_id, id, replica) SELECT $1, unnest($2::uuid[]), $3`
+	closeIntents = `DELETE FROM audit_intents WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`
+	setGroup     = `SELECT set_config('app.current_tenant_id', $1, true), set_config('lock_timeout', '` + groupWait + `', true)`
+)
+
+// commit writes jobs in one transaction: one pipeline, one Sync, one commit.
+// Each tenant's part runs with that tenant set.
+func (r *recorder) commit(batch []*job, hurry bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	set := setTenant
+	if hurry {
+		set = setGroup
+	}
+	b := &pgx.Batch{}
+	var rest []*job
+	for len(batch) > 0 {
+		id := batch[0].scope.ID()
+		b.Queue(set, id.String())
+		rest = rest[:0:0]
+		mine := batch[:0:0]
+		for _, j := range batch {
+			if j.scope.ID() == id {
+				mine = append(mine, j)
+			} else {
+				rest = append(rest, j)
+			}
+		}
+		r.enter(b, id, mine)
+		batch = rest
+	}
+	return r.s.pool.SendBatch(ctx, b).Close()
+}
+
+// enter adds one tenant's jobs: what changes comes before what tells of it.
+func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
+	var opens, closes [][16]byte
+	events := make([]*record.Sealed, 0, len(jobs))
+	for _, j := range jobs {
+		for _, q := range j.statements {
+			b.Queue(q.SQL, q.Arguments...)
+		}
+		if j.opens != uuid.Nil {
+			opens = append(opens, j.opens)
+		}
+		if j.closes != uuid.Nil {
+			closes = append(closes, j.closes)
+		}
+		for i := range j.events {
+			events = append(events, &j.events[i])
+		}
+	}
+	if opens != nil {
+		b.Queue(openIntents, [16]byte(id), opens, [16]byte(r.s.acts.replica))
+	}
+	if closes != nil {
+		b.Queue(closeIntents, [16]byte(id), closes)
+	}
+	queueEvents(b, id, events)
+}
