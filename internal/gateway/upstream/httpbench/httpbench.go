@@ -81,12 +81,14 @@ func Main(extra ...Server) {
 	rounds := flag.Int("rounds", 7, "rounds; the median counts")
 	requests := flag.Int("requests", 2400, "requests in a round")
 	asJSON := flag.Bool("json", false, "print JSON")
+	only := flag.String("only", "", "one method, GET or POST")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
-	results, err := Run(ctx, servers, *rounds, *requests)
+	shapes := slices.DeleteFunc(slices.Clone(shapes), func(s Shape) bool { return *only != "" && s.Method != *only })
+	results, err := Run(ctx, servers, shapes, *rounds, *requests)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "httpbench:", err)
 		os.Exit(1)
@@ -102,7 +104,7 @@ func Main(extra ...Server) {
 
 // Run measures the servers and nginx, where it is installed. When ctx ends, the
 // rounds that are done count.
-func Run(ctx context.Context, servers []Server, rounds, requests int) ([]Result, error) {
+func Run(ctx context.Context, servers []Server, shapes []Shape, rounds, requests int) ([]Result, error) {
 	dir, err := os.MkdirTemp("", "httpbench")
 	if err != nil {
 		return nil, err
