@@ -186,7 +186,7 @@ func (s *Store) closeIntent(ctx context.Context, o orphan) error {
 			return err
 		}
 		b := &pgx.Batch{}
-		queueEvents(b, o.tenant, []*record.Sealed{&sealed})
+		queueEvent(b, o.tenant, &sealed)
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("close intent %s: %w", o.id, err)
 		}

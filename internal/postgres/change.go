@@ -56,7 +56,7 @@ func (s *Store) change(ctx context.Context, scope tenant.Scope, ev audit.Event, 
 		}
 		return j.events[0].Receipt(), nil
 	}
-	queueEvents(tx.queue, scope.ID(), []*record.Sealed{&j.events[0]})
+	queueEvent(tx.queue, scope.ID(), &j.events[0])
 	tx.queue.Queue(`COMMIT`)
 	if err := tx.flush(ctx); err != nil {
 		return audit.Receipt{}, err

@@ -23,6 +23,11 @@ const insertEvents = `WITH e AS (
 	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent)
 	SELECT $1, * FROM unnest($2::uuid[], $12::bytea[], $13::text[], $14::text[], $15::text[])`
 
+// queueEvent is queueEvents for one.
+func queueEvent(b *pgx.Batch, id tenant.ID, e *record.Sealed) {
+	queueEvents(b, id, []*record.Sealed{e})
+}
+
 // queueEvents adds events to a transaction that has their tenant set.
 func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) {
 	if len(events) == 1 {
