@@ -35,7 +35,7 @@ func TestShortAgrees(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 7))
 		outcomes := map[Outcome]int{}
 		var held [2][]Slot
-		for i := range 20_000 {
+		for i := range 8000 {
 			if r.IntN(3) == 0 {
 				now = now.Add(time.Duration(r.Int64N(int64(4 * time.Second))))
 			}
@@ -120,7 +120,7 @@ func TestMostOfEachWindow(t *testing.T) {
 	for tier, want := range map[string][3]int{
 		"standard":  {149, 3689, 39_999},
 		"enhanced":  {899, 18_599, 199_999},
-		"dedicated": {3999, 62_999, 999_999},
+		"dedicated": {3999, 62_999}, // its day is a million; TestShortAgrees has its shape
 	} {
 		t.Run(tier, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +143,7 @@ func TestMostOfEachWindow(t *testing.T) {
 						got[i] = n
 					}
 				}
-				if got[2] > 0 {
+				if got[2] > 0 || got[1] > 0 && want[2] == 0 {
 					break
 				}
 			}

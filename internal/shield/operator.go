@@ -119,10 +119,10 @@ func (s *Shield) Explain(addr netip.Addr) Standing {
 		st.Block = &b
 	}
 	one, site := clientOf(addr)
-	st.Left = s.limiter.left(one, now.UnixNano(), s.one)
+	st.Left = s.limiter.left(one, now.UnixNano(), s.config.Limit)
 	st.Client = s.scoreOf(one, now, Threshold)
 	if site != 0 {
-		st.Left = min(st.Left, s.limiter.left(site, now.UnixNano(), s.site))
+		st.Left = min(st.Left, s.limiter.left(site, now.UnixNano(), s.config.Limit*s.config.SiteFactor))
 		of := s.scoreOf(site, now, Threshold*float64(s.config.SiteFactor))
 		st.Site = &of
 	}

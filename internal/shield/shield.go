@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -15,8 +16,7 @@ import (
 // Config is what a Shield is built from. A zero field takes the default that
 // stands beside it.
 type Config struct {
-	Limit      int           // requests per Window and client: 1,000
-	Burst      int           // of these at once: Limit. Limit+Burst bounds any one window
+	Limit      int           // requests per client in any Window: 1,000
 	Window     time.Duration // 1 min
 	SiteFactor int           // what an IPv6 /48 may, in clients: 10
 	Connects   int           // new connections per Window and client: 600; a TLS handshake costs as much as thirty requests
@@ -28,7 +28,7 @@ type Config struct {
 	// an attacker behind a proxy must not get the proxy blocked.
 	NeverBlock []netip.Prefix
 
-	Clients   int // limited at once: 1<<20, 32 MiB; see Shield.Bytes
+	Clients   int // limited at once: 1<<20, 64 MiB once they have all come; see Shield.Bytes
 	Suspects  int // scored at once: 1<<15
 	MaxBlocks int // held at once: 100,000
 
@@ -56,12 +56,8 @@ type Countries interface {
 // Shield decides what an address may. It is safe for concurrent use.
 type Shield struct {
 	config   Config
-	one      allowance
-	site     allowance
-	limiter  *limiter
-	dials    *limiter // connections
-	dialOne  allowance
-	dialSite allowance
+	limiter  limiter
+	dials    limiter // connections
 	scores   *scores
 	accounts *accounts
 	scanners *scanners
@@ -86,7 +82,6 @@ type Shield struct {
 // see Start.
 func New(c Config) (*Shield, error) {
 	c.Limit = cmp.Or(c.Limit, 1000)
-	c.Burst = cmp.Or(c.Burst, c.Limit)
 	c.Window = cmp.Or(c.Window, time.Minute)
 	c.SiteFactor = cmp.Or(c.SiteFactor, 10)
 	c.Connects = cmp.Or(c.Connects, 600)
@@ -109,11 +104,11 @@ func New(c Config) (*Shield, error) {
 		c.Store = NewMemoryStore(c.Now)
 	}
 	switch {
-	case c.Limit < 0 || c.Connects < 0 || c.Burst < 0 || c.SiteFactor < 0 || c.Window < 0 || c.Poll < 0 ||
+	case c.Limit < 0 || c.Connects < 0 || c.SiteFactor < 0 || c.Window < 0 || c.Poll < 0 ||
 		c.Clients < 0 || c.Suspects < 0 || c.MaxBlocks < 0:
 		return nil, errors.New("configure shield: a limit is negative")
-	case int64(c.Window)/int64(max(c.Limit, c.Connects))/int64(c.SiteFactor) == 0:
-		return nil, fmt.Errorf("configure shield: %d requests in %v are more than one per nanosecond", c.Limit*c.SiteFactor, c.Window)
+	case uint64(max(c.Limit, c.Connects))*uint64(c.SiteFactor) > math.MaxUint32:
+		return nil, fmt.Errorf("configure shield: a limit of %d for a site is more than can be counted", max(c.Limit, c.Connects)*c.SiteFactor)
 	case c.FirstBlock < 0 || c.LastBlock < c.FirstBlock:
 		return nil, fmt.Errorf("configure shield: blocks end at %v but begin at %v", c.LastBlock, c.FirstBlock)
 	}
@@ -129,12 +124,8 @@ func New(c Config) (*Shield, error) {
 	}
 	return &Shield{
 		config:   c,
-		one:      newAllowance(c.Limit, c.Burst, c.Window),
-		site:     newAllowance(c.Limit*c.SiteFactor, c.Burst*c.SiteFactor, c.Window),
-		limiter:  newLimiter(c.Clients),
-		dials:    newLimiter(max(1, c.Clients/8)), // who only connects is scored and soon blocked
-		dialOne:  newAllowance(c.Connects, c.Connects, c.Window),
-		dialSite: newAllowance(c.Connects*c.SiteFactor, c.Connects*c.SiteFactor, c.Window),
+		limiter:  newLimiter(c.Clients, c.Limit*c.SiteFactor, c.Window),
+		dials:    newLimiter(max(1, c.Clients/8), c.Connects*c.SiteFactor, c.Window), // who only connects is scored and soon blocked
 		scores:   newScores(c.Suspects),
 		accounts: newAccounts(c.Suspects),
 		scanners: scanners,
@@ -163,9 +154,9 @@ func (s *Shield) Admit(addr netip.Addr) bool {
 	d, stop := s.barred(now, addr)
 	if !stop {
 		one, site := clientOf(addr)
-		wait := s.dials.take(one, now.UnixNano(), s.dialOne)
+		wait := s.dials.take(one, now.UnixNano(), s.config.Connects)
 		if wait == 0 && site != 0 {
-			wait = s.dials.take(site, now.UnixNano(), s.dialSite)
+			wait = s.dials.take(site, now.UnixNano(), s.config.Connects*s.config.SiteFactor)
 		}
 		if wait == 0 {
 			return true
@@ -215,9 +206,9 @@ func (s *Shield) decide(now time.Time, addr netip.Addr, r *http.Request) Decisio
 	}
 	one, site := clientOf(addr)
 	at := now.UnixNano()
-	wait := s.limiter.take(one, at, s.one)
+	wait := s.limiter.take(one, at, s.config.Limit)
 	if wait == 0 && site != 0 {
-		wait = s.limiter.take(site, at, s.site)
+		wait = s.limiter.take(site, at, s.config.Limit*s.config.SiteFactor)
 	}
 	if wait > 0 {
 		if d, stop := s.score(now, addr, never, Flood, ""); stop {

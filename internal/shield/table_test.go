@@ -8,13 +8,99 @@ import (
 	"time"
 )
 
-// The property that matters: whatever else passes through the table, a client
-// is never admitted more often than if the table were infinite.
+// history is what a client was admitted, by an exact log: the model.
+type history []int64
+
+// within drops what is older than a window and says how much is left.
+func (h *history) within(now, window int64) int {
+	for len(*h) > 0 && (*h)[0] <= now-window {
+		*h = (*h)[1:]
+	}
+	return len(*h)
+}
+
+// The promise: in no window, wherever it begins, is a client admitted more
+// than its limit. And the other way: who has asked for less than the limit in
+// the last window and a tenth is not refused.
+func TestNoWindowAdmitsMore(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{1, 7, 100, 1000} {
+		for _, largest := range []int{limit, 1 << 20} { // narrow and wide counters
+			l := newLimiter(64, largest, time.Minute)
+			r := rand.New(rand.NewPCG(3, uint64(limit)))
+			now := int64(1e18) + r.Int64N(1e12)
+			var h, longer history
+			refused, most := 0, 0
+			for range 60_000 {
+				switch r.IntN(1 + limit/2) {
+				case 0: // even
+					now += r.Int64N(2 * int64(time.Minute) / int64(limit))
+				case 1: // on and off
+					now += r.Int64N(int64(30 * time.Second))
+				case 2: // just where a window or a span ends
+					now += int64(time.Minute)/10*int64(1+r.IntN(12)) + r.Int64N(3) - 1
+				}
+				wait := l.take(v4Tag|1, now, limit)
+				if n := longer.within(now, int64(time.Minute)*11/10); wait > 0 {
+					if refused++; n < limit {
+						t.Fatalf("limit %d: refused after %d in a window and a tenth", limit, n)
+					}
+					if wait > time.Minute*11/10 {
+						t.Fatalf("limit %d: told to wait %v", limit, wait)
+					}
+					if r.IntN(20) == 0 { // wait as told, and be served
+						now += int64(wait)
+						if again := l.take(v4Tag|1, now, limit); again != 0 {
+							t.Fatalf("limit %d: waited %v as told, and told to wait %v", limit, wait, again)
+						}
+					} else {
+						continue
+					}
+				}
+				h, longer = append(h, now), append(longer, now)
+				n := h.within(now, int64(time.Minute))
+				if most = max(most, n); n > limit {
+					t.Fatalf("limit %d: %d in one minute", limit, n)
+				}
+			}
+			if most != limit || refused < 100 {
+				t.Fatalf("limit %d: at most %d admitted and %d refused: the test tests nothing", limit, most, refused)
+			}
+		}
+	}
+}
+
+// The first minute and every other begin at no good moment: a client that
+// spends the limit at the end of one and at the beginning of the next has spent
+// it once.
+func TestAroundTheEdgeOfAMinute(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(64, 1000, time.Minute)
+	spend := func(now int64) (n int) {
+		for range 3000 {
+			if l.take(v4Tag|1, now, 1000) == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	at := func(d time.Duration) int64 { return int64(1e18)/int64(time.Minute)*int64(time.Minute) + int64(d) }
+	for i, x := range []struct {
+		at   time.Duration
+		want int
+	}{{59 * time.Second, 1000}, {61 * time.Second, 0}, {118 * time.Second, 0}, {120 * time.Second, 1000}, {179 * time.Second, 0}} {
+		if got := spend(at(x.at)); got != x.want {
+			t.Errorf("step %d, at %v: %d admitted, want %d", i, x.at, got, x.want)
+		}
+	}
+}
+
+// Whatever else passes through the table, a client is never admitted more often
+// than if the table were infinite.
 func TestEvictionNeverForgives(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(64) // 128 slots
-	a := newAllowance(10, 10, time.Minute)
-	exact := map[client]int64{}
+	l := newLimiter(64, 10, time.Minute) // 128 slots
+	exact := map[client]*history{}
 	r := rand.New(rand.NewPCG(1, 2))
 	now := int64(1e18)
 	admitted, refused, stricter := 0, 0, 0
@@ -24,14 +110,18 @@ func TestEvictionNeverForgives(t *testing.T) {
 		if r.IntN(4) == 0 {
 			key = v4Tag | client(r.IntN(3)) // three who attack
 		}
-		tat := max(exact[key], now)
-		fair := tat-now <= a.slack
-		if l.take(key, now, a) == 0 {
+		h := exact[key]
+		if h == nil {
+			h = &history{}
+			exact[key] = h
+		}
+		fair := h.within(now, int64(time.Minute)) < 10
+		if l.take(key, now, 10) == 0 {
 			admitted++
 			if !fair {
 				t.Fatalf("client %x was forgiven", key)
 			}
-			exact[key] = tat + a.interval
+			*h = append(*h, now)
 		} else if refused++; fair {
 			stricter++
 		}
@@ -39,59 +129,61 @@ func TestEvictionNeverForgives(t *testing.T) {
 	if admitted == 0 || refused == 0 {
 		t.Fatalf("%d admitted, %d refused", admitted, refused)
 	}
-	t.Logf("%d admitted, %d refused, %d of them for want of slots", admitted, refused, stricter)
+	t.Logf("%d admitted, %d refused, %d of them for want of slots or of exactness", admitted, refused, stricter)
 }
 
-// A set that is full of debtors hands its least debt on.
+// A set that is full hands on what those had counted whom it pushed out.
 func TestEvictionInherits(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(1) // one set
-	a := newAllowance(10, 10, time.Minute)
-	for k := client(1); k <= ways; k++ {
+	l := newLimiter(1, 10, time.Minute) // one set
+	for k := client(1); k < ways; k++ {
 		for range k {
-			l.take(k, 0, a)
+			l.take(k, 0, 10)
 		}
 	}
-	if left := l.left(99, 0, a); left != 10 {
+	if left := l.left(99, 0, 10); left != 10 {
 		t.Fatalf("a stranger has %d left", left)
 	}
-	l.take(99, 0, a) // pushes out client 1, which owed one
-	if left := l.left(99, 0, a); left != 8 {
+	l.take(99, 0, 10) // pushes out client 1, which had counted one
+	if left := l.left(99, 0, 10); left != 8 {
 		t.Fatalf("a newcomer has %d left, want 10 less one of his own and one inherited", left)
 	}
-	l.take(1, 0, a) // pushes out the least: 2 or 99, both owing two
-	if left := l.left(1, 0, a); left != 7 {
+	l.take(1, 0, 10) // pushes out the least: 2 or 99, both at two
+	if left := l.left(1, 0, 10); left != 7 {
 		t.Fatalf("who comes back has %d left, want at most 8", left)
+	}
+	// A minute and a tenth later the set has forgotten all of it.
+	if left := l.left(98, int64(66*time.Second), 10); left != 10 {
+		t.Fatalf("a later stranger has %d left", left)
 	}
 }
 
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(16)
-	a := newAllowance(10, 10, time.Minute)
+	l := newLimiter(16, 10, time.Minute)
 	late := int64(100 * time.Hour)
 	for range 20 {
-		l.take(7, late, a)
+		l.take(7, late, 10)
 	}
-	back := late - int64(90*time.Hour)
-	if wait := l.take(7, back, a); wait > time.Minute {
-		t.Fatalf("after the clock was set back the client waits %v", wait)
+	if wait := l.take(7, late-int64(20*time.Second), 10); wait < time.Minute || wait > 90*time.Second {
+		t.Fatalf("20 s back the client waits %v, want the rest of its minute", wait)
 	}
-	if wait := l.take(7, back+int64(time.Minute), a); wait != 0 {
-		t.Fatalf("a minute later it still waits %v", wait)
+	for _, back := range []time.Duration{2 * time.Minute, 90 * time.Hour} {
+		if wait := l.take(7, late-int64(back), 10); wait > 66*time.Second {
+			t.Fatalf("after the clock was set back by %v the client waits %v", back, wait)
+		}
 	}
 }
 
 func TestLimitIsExactInParallel(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(1024)
-	a := newAllowance(1000, 1000, time.Minute)
+	l := newLimiter(1024, 1000, time.Minute)
 	var wg sync.WaitGroup
 	counts := make([]int, 8)
 	for g := range counts {
 		wg.Go(func() {
 			for range 1000 {
-				if l.take(42, 1e18, a) == 0 {
+				if l.take(42, 1e18, 1000) == 0 {
 					counts[g]++
 				}
 			}
