@@ -20,7 +20,8 @@ const (
 // complete subtrees before From, Right those after To, both in leaf order. Its one
 // spelling is json.Marshal's.
 type Header struct {
-	Checkpoint string      `json:"checkpoint"` // signed note with its cosignatures
+	Checkpoint string      `json:"checkpoint"`        // signed note with its cosignatures
+	Expired    string      `json:"expired,omitempty"` // signed deletion of the records before From
 	Format     string      `json:"format"`
 	From       int64       `json:"from"`
 	House      *House      `json:"house,omitempty"`

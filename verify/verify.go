@@ -134,6 +134,7 @@ func (j *job) run(in *bufio.Reader) {
 	}
 	require(h.From > 0 && h.To >= h.From-1 && (h.Format == "" || h.To <= j.Size) && j.tree.fill(h.From-1, h.Left), "range", "the header does not fit a log of %d records", j.Size)
 	j.From, j.To = h.From, min(h.To, j.Size)
+	j.deletion(h.Expired)
 	j.records(in, h.To)
 	require(j.tree.size >= j.To, "truncated", "the file ends before it")
 	past := j.seq - 1 - j.To

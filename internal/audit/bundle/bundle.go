@@ -61,6 +61,7 @@ type Contents struct {
 	Checkpoint Checkpoint
 	Keys       [][]byte // signed successions, oldest first
 	From, To   int64
+	Expired    []byte      // the signed deletion of the records up to From-1
 	Previous   *Checkpoint // one the holder may have kept
 	House      *House
 }
@@ -106,7 +107,7 @@ func header(ctx context.Context, c Contents, hashes merkle.Hashes) (*verify.Head
 	}
 	h := &verify.Header{
 		Checkpoint: string(c.Checkpoint.Signed), Format: verify.Format, From: c.From, To: c.To,
-		Keys: texts(c.Keys), Left: left, Right: right,
+		Expired: string(c.Expired), Keys: texts(c.Keys), Left: left, Right: right,
 	}
 	if p := c.Previous; p != nil {
 		proof, err := prover.Consistency(ctx, p.Tree.N)

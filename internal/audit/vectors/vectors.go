@@ -90,6 +90,8 @@ func files() map[string][]byte {
 	add(Vector{File: "good-longer.export", Flags: with("--checkpoint", "early.checkpoint"), About: "an export that runs past its checkpoint: the rest is said to be unchecked"}, log.export(size))
 	add(Vector{File: "good.checkpoint", Flags: trust, About: "a checkpoint alone"}, top.Signed)
 
+	addExpired(add, trust, log, key1, stranger)
+
 	cosigned := contents(1, 3)
 	cosigned.Checkpoint = log.sign(size, key1, w1, w2)
 	both := write(cosigned, &log.memory, quiet)
