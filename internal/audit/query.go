@@ -55,6 +55,9 @@ type Query struct {
 // numbered and visible to it.
 type Reader interface {
 	Events(ctx context.Context, q Query) (entries []Entry, more bool, err error)
+	// Keeping tells how long bodies are kept, of a legal hold, and what was
+	// deleted after its retention.
+	Keeping(ctx context.Context) (Keeping, error)
 	Prover
 }
 

@@ -27,6 +27,7 @@ const (
 	Blocked       Code = "address_blocked"           // 403
 	NotFound      Code = "not_found"                 // 404, also for another tenant's id
 	NoMethod      Code = "method_not_allowed"        // 405
+	Expired       Code = "expired"                   // 410, deleted after its retention, under a signature
 	Conflict      Code = "conflict"                  // 409
 	Stale         Code = "precondition_failed"       // 412, optimistic concurrency
 	TooLarge      Code = "too_large"                 // 413

@@ -23,7 +23,7 @@ type Problem struct {
 
 var statuses = map[fault.Code]int{
 	fault.Invalid: 400, fault.Unauthorized: 401, fault.Forbidden: 403, fault.Prompt: 403, fault.SQL: 403, fault.XSS: 403,
-	fault.CSRF: 403, fault.Suspended: 403, fault.Blocked: 403, fault.NotFound: 404, fault.NoMethod: 405, fault.Conflict: 409,
+	fault.CSRF: 403, fault.Suspended: 403, fault.Blocked: 403, fault.NotFound: 404, fault.NoMethod: 405, fault.Expired: 410, fault.Conflict: 409,
 	fault.Stale: 412, fault.TooLarge: 413, fault.MediaType: 415, fault.Unprocessable: 422, fault.RateLimited: 429,
 	fault.Budget: 429, fault.Internal: 500, fault.Upstream: 502, fault.Unavailable: 503, fault.NoRecord: 503, fault.Timeout: 504,
 }

@@ -104,22 +104,54 @@ func (s *Store) bareTables(ctx context.Context) ([]string, error) {
 // immutableTables may be added to and nothing else. Each carries two triggers.
 var immutableTables = []string{
 	"audit_events", "audit_leaves", "audit_nodes", "audit_checkpoints", "audit_successions",
+	"audit_retention", "audit_holds", "audit_deletions",
 	"house_leaves", "house_nodes", "house_checkpoints", "house_successions", "house_name",
 }
 
+// auditTriggers are those triggers and the others that deletion rests on, with
+// the function each must run.
+func auditTriggers() (tables, names, functions []string) {
+	add := func(table, name, function string) {
+		tables, names, functions = append(tables, table), append(names, name), append(functions, function)
+	}
+	for _, t := range immutableTables {
+		if t == "audit_events" {
+			add(t, t+"_immutable", "audit_events_guard")
+		} else {
+			add(t, t+"_immutable", "audit_immutable")
+		}
+		add(t, t+"_no_truncate", "audit_immutable")
+	}
+	for _, t := range []string{"audit_retention", "audit_holds", "audit_deletions"} {
+		add(t, t+"_stamp", "audit_stamp")
+	}
+	add("audit_checkpoints", "audit_checkpoints_stamp", "audit_clock")
+	return tables, names, functions
+}
+
 // checkAuditTables makes sure that the log exists, that this role can only add
-// to it, and that the triggers which refuse everybody else are in force.
+// to it, and that the triggers which refuse everybody else are in force, on the
+// table and on each month of it.
 func (s *Store) checkAuditTables(ctx context.Context) error {
-	var tables, writable, guards int
+	var tables, writable, guards, months int
+	var partitioned bool
+	on, names, functions := auditTriggers()
 	err := s.pool.QueryRow(ctx, `SELECT
 		(SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY ($1)),
 		(SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
-		   AND (c.relname LIKE 'audit\_events%' OR c.relname = ANY ($1)) AND c.relkind IN ('r', 'p')
+		   AND (c.relname LIKE 'audit\_events%' OR c.relname = ANY ($1) OR c.relname = 'audit_expiry') AND c.relkind IN ('r', 'p')
 		   AND (has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE') OR has_table_privilege(c.oid, 'TRUNCATE')
-		     OR has_any_column_privilege(c.oid, 'UPDATE'))),
-		(SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-		   WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled IN ('O', 'A') AND c.relname = ANY ($1)
-		     AND t.tgname IN (c.relname || '_immutable', c.relname || '_no_truncate'))`, immutableTables).Scan(&tables, &writable, &guards)
+		     OR has_any_column_privilege(c.oid, 'UPDATE') OR c.relname = 'audit_expiry' AND has_any_column_privilege(c.oid, 'INSERT'))),
+		(SELECT count(*) FROM unnest($2::text[], $3::text[], $4::text[]) w (tab, name, func)
+		   JOIN pg_class c ON c.relname = w.tab AND c.relnamespace = 'public'::regnamespace
+		   JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = w.name AND t.tgenabled IN ('O', 'A')
+		   JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname = w.func AND p.pronamespace = 'public'::regnamespace),
+		(SELECT count(*) FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent AND parent.relname = 'audit_events' AND parent.relnamespace = 'public'::regnamespace
+		   WHERE 2 <> (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = i.inhrelid AND t.tgenabled IN ('O', 'A') AND (
+		     t.tgname = 'audit_events_immutable' AND t.tgfoid = 'public.audit_events_guard'::regproc OR t.tgname = 'no_truncate' AND t.tgfoid = 'public.audit_immutable'::regproc))),
+		(SELECT count(*) = 1 FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid AND c.relnamespace = 'public'::regnamespace
+		   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'at' WHERE c.relname = 'audit_events' AND p.partstrat = 'r' AND p.partattrs::text = a.attnum::text)`,
+		immutableTables, on, names, functions).Scan(&tables, &writable, &guards, &months, &partitioned)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check the audit log: %w", translate(err))
@@ -127,8 +159,10 @@ func (s *Store) checkAuditTables(ctx context.Context) error {
 		return fmt.Errorf("the database is not migrated; run `openclaw migrate`")
 	case writable != 0:
 		return fmt.Errorf("refusing to start: the application's role may rewrite %d of the audit log's tables; revoke UPDATE, DELETE and TRUNCATE", writable)
-	case guards != 2*len(immutableTables):
-		return fmt.Errorf("refusing to start: the audit log's triggers are missing or disabled (%d of %d in force)", guards, 2*len(immutableTables))
+	case guards != len(names) || months != 0:
+		return fmt.Errorf("refusing to start: the audit log's triggers are missing, disabled or others (%d of %d in force, %d months without)", guards, len(names), months)
+	case !partitioned:
+		return fmt.Errorf("refusing to start: audit_events is not partitioned by time")
 	}
-	return nil
+	return s.checkFunctions(ctx)
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 
@@ -154,6 +153,9 @@ func (l log) Bundle(ctx context.Context, w io.Writer, r audit.Range) error {
 	if contents.From, contents.To, err = l.numbers(ctx, r, c.Tree.N); err != nil {
 		return err
 	}
+	if err := l.afterExpired(ctx, r, &contents); err != nil {
+		return err
+	}
 	if r.Since > 0 {
 		old, err := l.checkpointAt(ctx, r.Since)
 		if err != nil {
@@ -242,7 +244,7 @@ func (l log) pages(ctx context.Context, q audit.Query, end int64) iter.Seq2[*row
 			page := make([]*row, 0, pageRows)
 			err := l.rows(ctx, window, q, last, func(r *row) error {
 				if r.body == "" {
-					return fmt.Errorf("record %d: its body is missing: %w", r.seq, merkle.ErrCorrupt)
+					return l.bodiless(ctx, r.seq)
 				}
 				page = append(page, r)
 				return nil
