@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway"
 	"github.com/Nissimmiracles/openclaw/internal/identity"
@@ -41,7 +42,7 @@ func accountView(id tenant.ID) func(identity.ServiceAccount) AccountView {
 type AccountCreate struct {
 	Name        string   `json:"name" minLength:"1" maxLength:"100"`
 	Grants      []string `json:"grants" minItems:"1" maxItems:"60" doc:"Policy actions, as in memories.read"`
-	Certificate string   `json:"certificate,omitempty" maxLength:"300" doc:"A SAN (spiffe:// URI or DNS name) that may stand in for the secret"`
+	Certificate string   `json:"certificate,omitempty" maxLength:"300" doc:"A SAN that may stand in for the secret: a spiffe:// URI under /tenant/ID/, or any other name that the connection's own client certificate shows"`
 }
 
 // AccountUpdate changes what it names.
@@ -50,6 +51,22 @@ type AccountUpdate struct {
 	Certificate *string  `json:"certificate,omitempty" maxLength:"300"`
 	Active      *bool    `json:"active,omitempty"`
 	NewSecret   bool     `json:"new_secret,omitempty" doc:"Make a new secret and end the old one"`
+}
+
+// claimName lets an account have a certificate's name: the one it had, one of
+// the tenant's own, or the one this connection shows. It is asked within the
+// change, after whether the caller may make it at all.
+func (a *API) claimName(x *gateway.Exchange, name, had string) func(plane.Tx) error {
+	var shown authn.Name
+	if tls := x.Request.TLS; a.deps.Auth != nil && tls != nil && len(tls.PeerCertificates) > 0 {
+		shown, _ = authn.CertificateName(tls.PeerCertificates[0]) // one without a name shows nothing
+	}
+	return func(plane.Tx) error {
+		if name == had {
+			return nil
+		}
+		return identity.ClaimCertificate(x.Scope.ID(), name, shown)
+	}
 }
 
 func (a *API) serviceAccounts() {
@@ -70,7 +87,7 @@ func (a *API) serviceAccounts() {
 			v, err := once(ctx, x, in.Key, in.Body, http.StatusCreated, func(claim func(plane.Tx) error, answer func(plane.Tx, AccountView)) (AccountView, error) {
 				secret, hash := identity.NewSecret()
 				s := identity.ServiceAccount{ID: uuid.Must(uuid.NewV7()), Name: in.Body.Name, Grants: in.Body.Grants, Certificate: in.Body.Certificate, SecretHash: hash, Active: true}
-				s, err := ids.SetAccount(ctx, x.Room, granter(x), changed(x), s, 0, true, claim, func(tx plane.Tx) error {
+				s, err := ids.SetAccount(ctx, x.Room, granter(x), changed(x), s, 0, true, claim, a.claimName(x, s.Certificate, ""), func(tx plane.Tx) error {
 					// A replay finds the account by its id, and shows no secret.
 					answer(tx, AccountView{ID: s.ID.String(), Name: s.Name, Grants: s.Grants, Certificate: s.Certificate, Active: true, Version: 1})
 					return nil
@@ -123,11 +140,12 @@ func (a *API) serviceAccounts() {
 			if err != nil {
 				return nil, err
 			}
-			secret := ""
+			secret, claim := "", func(plane.Tx) error { return nil }
 			if in.Body.Grants != nil {
 				s.Grants = in.Body.Grants
 			}
 			if in.Body.Certificate != nil {
+				claim = a.claimName(x, *in.Body.Certificate, s.Certificate)
 				s.Certificate = *in.Body.Certificate
 			}
 			if in.Body.Active != nil {
@@ -139,7 +157,7 @@ func (a *API) serviceAccounts() {
 			if ver == 0 {
 				ver = s.Version // what was read is what is changed
 			}
-			if s, err = ids.SetAccount(ctx, x.Room, granter(x), changed(x), s, ver, false); err != nil {
+			if s, err = ids.SetAccount(ctx, x.Room, granter(x), changed(x), s, ver, false, claim); err != nil {
 				return nil, err
 			}
 			x.Settle()

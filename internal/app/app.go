@@ -50,7 +50,8 @@ type App struct {
 
 	log      *slog.Logger
 	listener *authn.Listener
-	acme     *acme.Manager // nil: certificates come from files
+	admin    *authn.Listener // nil: platform operators are served with everybody
+	acme     *acme.Manager   // nil: certificates come from files
 	metrics  *metrics
 	limits   *redis.Client // nil: limits are per process
 	draining chan struct{}
@@ -133,7 +134,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	var clients *authn.ClientCerts
 	var accounts authn.Accounts
-	if c.ClientCerts != "off" {
+	if c.clientCerts() {
 		stale := authn.AcceptStale
 		if c.Env == "production" {
 			stale = authn.RefuseStale
@@ -151,8 +152,13 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		guard.Forget(id, subject, uuid.Nil)
 		auth.ForgetAccount("")
 	})
-	if a.listener, err = a.tlsListener(clients); err != nil {
+	if a.listener, err = a.tlsListener(c.ClientCerts, clients); err != nil {
 		return nil, err
+	}
+	if c.AdminListen != "" {
+		if a.admin, err = a.tlsListener(c.AdminCerts, clients); err != nil {
+			return nil, err
+		}
 	}
 	a.watchFiles(clients)
 
@@ -193,7 +199,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	cfg := gateway.Config{
 		Routes: routes, Door: door, Tenants: a.Store, Plane: rooms, House: a.House, Auth: auth, Policy: a.Policy, Shield: a.Shield,
-		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, Origins: c.Origins,
+		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, ApartAdmin: a.admin != nil, Origins: c.Origins,
 		Inspection: inspection(c, detectors, rules),
 		Floods:     quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
 	}
@@ -278,17 +284,22 @@ func loadKeys(c Config) (*authn.Keyring, error) {
 	return authn.NewKeyring(active, trusted...)
 }
 
-func (a *App) tlsListener(clients *authn.ClientCerts) (*authn.Listener, error) {
+// tlsListener is one listener's TLS: each has its own mode, all go by the same
+// files.
+func (a *App) tlsListener(certs string, clients *authn.ClientCerts) (*authn.Listener, error) {
 	c := a.Config
 	if c.TLSCertFile == "" && len(c.ACMEDomains) == 0 {
 		return nil, errors.New("TLS_CERT_FILE: missing; nothing is served without TLS, as in TLS_CERT_FILE=/etc/openclaw/tls.pem")
 	}
-	mode, err := authn.ParseMode(c.ClientCerts)
+	mode, err := authn.ParseMode(certs)
 	if err != nil {
 		return nil, err
 	}
+	if mode == authn.CertsOff {
+		clients = nil
+	}
 	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Every: filesEvery, Log: a.log}
-	if len(c.ACMEDomains) > 0 {
+	if len(c.ACMEDomains) > 0 && a.acme == nil {
 		a.acme, err = acme.New(acme.Config{
 			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory,
 			Dir: filepath.Join(c.Data, "acme"), Port: c.Port, Log: a.log,
@@ -297,6 +308,8 @@ func (a *App) tlsListener(clients *authn.ClientCerts) (*authn.Listener, error) {
 			return nil, err
 		}
 		a.onClose(a.acme.Stop)
+	}
+	if a.acme != nil {
 		lc.GetCertificate, lc.NextProtos = a.acme.GetCertificate, a.acme.NextProtos()
 	}
 	return authn.NewListener(lc)

@@ -5,12 +5,14 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +109,8 @@ type Config struct {
 	ProxyHeader   string   `env:"TRUSTED_PROXY_HEADER" one:",X-Forwarded-For,Forwarded" doc:"the header your proxies write; empty: both, which must agree"`
 	ProxyProtocol bool     `env:"PROXY_PROTOCOL" envDefault:"false" example:"false" doc:"expect PROXY protocol v2 from TRUSTED_PROXIES, refuse everybody else"`
 	AdminAllow    Networks `env:"ADMIN_IP_ALLOWLIST" example:"10.1.2.0/24" doc:"where platform operators may come from without a client certificate"`
+	AdminListen   string   `env:"ADMIN_LISTEN" example:"127.0.0.1:3443" doc:"a second listener, for platform operators: their routes are then served there and nowhere else"`
+	AdminCerts    string   `env:"ADMIN_CLIENT_CERTS" envDefault:"required" one:"off,optional,required" doc:"what ADMIN_LISTEN asks of clients"`
 	Origins       []string `env:"ALLOWED_ORIGINS" example:"https://app.example.com" doc:"browser origins that may read answers"`
 	GeoDatabase   string   `env:"GEO_DATABASE" example:"/var/lib/geo/country.mmdb" doc:"countries of addresses, MMDB, read again when it changes"`
 	GeoBlock      []string `env:"GEO_BLOCK" example:"KP,IR" doc:"countries that are refused"`
@@ -257,6 +261,20 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 	if c.ClientCerts != "off" && c.ClientCAFile == "" {
 		say("CLIENT_CERTS", "%s needs CLIENT_CA_FILE", c.ClientCerts)
 	}
+	if c.AdminListen != "" {
+		switch _, port, err := net.SplitHostPort(c.AdminListen); {
+		case err != nil:
+			say("ADMIN_LISTEN", "want an address and a port; as in ADMIN_LISTEN=127.0.0.1:3443")
+		case port != "0" && port == strconv.Itoa(c.Port):
+			say("ADMIN_LISTEN", "PORT is the API's; choose another, as in ADMIN_LISTEN=127.0.0.1:3443")
+		}
+		switch {
+		case c.AdminCerts != "off" && c.ClientCAFile == "":
+			say("ADMIN_CLIENT_CERTS", "%s needs CLIENT_CA_FILE", c.AdminCerts)
+		case c.AdminCerts == "off" && len(c.AdminAllow) == 0:
+			say("ADMIN_CLIENT_CERTS", "off leaves platform operators no way in but ADMIN_IP_ALLOWLIST, which is not set")
+		}
+	}
 	if c.ProxyProtocol && len(c.Proxies) == 0 {
 		say("PROXY_PROTOCOL", "without TRUSTED_PROXIES it would refuse everybody")
 	}
@@ -301,12 +319,17 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		for _, off := range c.Off() {
 			say(off, "switched off, which ENV=production does not start with; unset it")
 		}
-		if c.ClientCAFile != "" && c.ClientCerts == "off" {
+		if c.ClientCAFile != "" && !c.clientCerts() {
 			say("CLIENT_CERTS", "off, so that nobody looks at CLIENT_CA_FILE; as in CLIENT_CERTS=optional")
 		}
 	}
 	_ = environ
 	return errs
+}
+
+// clientCerts says whether any listener asks for client certificates.
+func (c *Config) clientCerts() bool {
+	return c.ClientCerts != "off" || c.AdminListen != "" && c.AdminCerts != "off"
 }
 
 // Off names the protections that are switched off.

@@ -17,6 +17,9 @@ const filesEvery = 500 * time.Millisecond
 // is back. Who uses the files reads them; this only looks.
 func (a *App) watchFiles(clients *authn.ClientCerts) {
 	files := map[string]func() error{"tls_certificate": a.listener.Reload}
+	if a.admin != nil { // the same files, read by themselves
+		files["admin_tls_certificate"] = a.admin.Reload
+	}
 	if clients != nil {
 		files["client_ca_or_crl"] = clients.Reload
 	}

@@ -10,10 +10,13 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/Nissimmiracles/openclaw/internal/authn"
+	"github.com/Nissimmiracles/openclaw/internal/gateway"
 	"github.com/Nissimmiracles/openclaw/internal/shield"
 	"github.com/Nissimmiracles/openclaw/internal/shield/listen"
 )
@@ -21,41 +24,48 @@ import (
 // Addresses are where a running platform answers.
 type Addresses struct {
 	API     string // https://host:port
+	Admin   string // https://host:port of ADMIN_LISTEN, or ""
 	Metrics string // http://127.0.0.1:port/metrics, or ""
 }
 
 // Serve answers until ctx ends, then lets what began end, for at most Drain.
 // ready is called once, when connections are taken.
 func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
-	tcp, err := listen.TCP(ctx, net.JoinHostPort(a.Config.Listen, strconv.Itoa(a.Config.Port)))
-	if err != nil {
+	var addresses Addresses
+	var servers []*http.Server
+	stop := func() {
+		for _, s := range servers {
+			_ = s.Close()
+		}
+	}
+	failed := make(chan error, 3)
+	quiet := slog.NewLogLogger(a.log.Handler(), slog.LevelDebug) // handshakes of strangers
+	base := context.WithoutCancel(ctx)
+	serve := func(address string, t *authn.Listener, proxied bool, base context.Context) (string, error) {
+		l, err := a.listen(ctx, address, t, proxied)
+		if err != nil {
+			return "", err
+		}
+		s := &http.Server{Handler: a.Gateway, ErrorLog: quiet, BaseContext: func(net.Listener) context.Context { return base }}
+		l.Harden(s)
+		servers = append(servers, s)
+		go func() { failed <- s.Serve(l) }()
+		return "https://" + localName(l.Addr()), nil
+	}
+	var err error
+	if addresses.API, err = serve(net.JoinHostPort(a.Config.Listen, strconv.Itoa(a.Config.Port)), a.listener, a.Config.ProxyProtocol, base); err != nil {
 		return fmt.Errorf("listen on PORT: %w (another openclaw? choose another PORT)", err)
 	}
-	guard := listen.Guard(open{})
-	if a.Shield != nil {
-		guard = a.Shield
+	if a.admin != nil { // operators come straight: a balancer in front of them would be one way in more
+		if addresses.Admin, err = serve(a.Config.AdminListen, a.admin, false, gateway.Administration(base)); err != nil {
+			stop()
+			return fmt.Errorf("listen on ADMIN_LISTEN: %w", err)
+		}
 	}
-	l, err := listen.New(tcp, listen.Config{
-		Guard: guard, TLS: a.listener.TLSConfig(), Trusted: a.Config.Proxies, ProxyProtocol: a.Config.ProxyProtocol, MaxConns: a.Config.MaxConns,
-	})
-	if err != nil {
-		_ = tcp.Close()
-		return err
-	}
-	if a.Shield != nil {
-		a.Shield.Watch(l.Drop)
-	}
-	quiet := slog.NewLogLogger(a.log.Handler(), slog.LevelDebug) // handshakes of strangers
-	server := &http.Server{Handler: a.Gateway, ErrorLog: quiet, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
-	l.Harden(server)
-
-	addresses := Addresses{API: "https://" + localName(tcp.Addr())}
-	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(l) }()
 
 	if a.acme != nil { // the challenge is answered by the listener above
-		if err := a.acme.Start(context.WithoutCancel(ctx)); err != nil {
-			_ = server.Close()
+		if err := a.acme.Start(base); err != nil {
+			stop()
 			return err
 		}
 	}
@@ -64,7 +74,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
 	if a.Config.Monitoring {
 		ml, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Config.MetricsPort)))
 		if err != nil {
-			_ = server.Close()
+			stop()
 			return fmt.Errorf("listen on METRICS_PORT: %w (choose another, 0 picks a free one)", err)
 		}
 		addresses.Metrics = "http://" + ml.Addr().String() + "/metrics"
@@ -91,10 +101,16 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
 	close(a.draining)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), Drain)
 	defer cancel()
-	if serr := server.Shutdown(end); serr != nil {
-		a.log.Warn("requests did not end in time and were cut", "after", Drain)
-		_ = server.Close()
+	var ending sync.WaitGroup
+	for _, s := range servers {
+		ending.Go(func() {
+			if serr := s.Shutdown(end); serr != nil {
+				a.log.Warn("requests did not end in time and were cut", "after", Drain)
+				_ = s.Close()
+			}
+		})
 	}
+	ending.Wait()
 	if metrics != nil {
 		_ = metrics.Close()
 	}
@@ -102,6 +118,29 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
 		err = nil
 	}
 	return err
+}
+
+// listen opens one socket behind the shield.
+func (a *App) listen(ctx context.Context, address string, t *authn.Listener, proxied bool) (*listen.Listener, error) {
+	tcp, err := listen.TCP(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	guard := listen.Guard(open{})
+	if a.Shield != nil {
+		guard = a.Shield
+	}
+	l, err := listen.New(tcp, listen.Config{
+		Guard: guard, TLS: t.TLSConfig(), Trusted: a.Config.Proxies, ProxyProtocol: proxied, MaxConns: a.Config.MaxConns,
+	})
+	if err != nil {
+		_ = tcp.Close()
+		return nil, err
+	}
+	if a.Shield != nil {
+		a.Shield.Watch(l.Drop)
+	}
+	return l, nil
 }
 
 // localName names an address so that the certificate fits.

@@ -11,6 +11,10 @@ import (
 // (spiffe://trust-domain/path) or a DNS name in lower case.
 type Name string
 
+// CertificateName is the name of a client certificate that has been judged: the
+// first of a request's TLS.PeerCertificates, once Authenticate took the request.
+func CertificateName(leaf *x509.Certificate) (Name, error) { return certificateName(leaf) }
+
 // certificateName takes the one URI that is a SPIFFE ID or else the one DNS
 // name. Two names, and the certificate is ambiguous: whoever may add a second
 // name to a request would choose whom to be. The common name never counts

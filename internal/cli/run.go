@@ -27,7 +27,7 @@ func serveCommand() *cobra.Command {
 		}
 		defer a.Close()
 		return a.Serve(c.Context(), func(at app.Addresses) error {
-			log.Info("serving", "api", at.API, "metrics", at.Metrics, "version", version)
+			log.Info("serving", "api", at.API, "admin", at.Admin, "metrics", at.Metrics, "version", version)
 			return nil
 		})
 	}}

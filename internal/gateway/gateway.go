@@ -56,6 +56,7 @@ type Config struct {
 	Tiers      *quota.Tiers
 	Inspection *Inspection
 	AdminAllow []netip.Prefix  // where platform operators may come from without a certificate
+	ApartAdmin bool            // platform operators' routes are served to Administration's connections alone
 	Origins    []string        // browsers' origins that may read answers (CORS)
 	Floods     *quota.Floods   // samples refusals; nil records each
 	Upstreams  *upstream.Proxy // nil: nothing stands behind the gateway
@@ -217,8 +218,15 @@ func (g *Gateway) limits(x *Exchange) error {
 	}
 	h, _ := g.cfg.Routes.mux.Handler(x.Request)
 	d, ok := h.(*door)
+	if ok && g.elsewhere(d.route, x.Request) { // and no upstream gets it either
+		return errNowhere()
+	}
 	if !ok { // no pattern, or the library's own redirect
 		route, err := g.matchUpstream(x)
+		if route != nil && g.elsewhere(route, x.Request) {
+			x.upstream = nil
+			return errNowhere()
+		}
 		if route != nil {
 			return g.limitsUpstream(x, route)
 		}
@@ -228,7 +236,7 @@ func (g *Gateway) limits(x *Exchange) error {
 		if g.otherMethod(x.Request) {
 			return fault.New(fault.NoMethod, "this path does not take %s", safeMethod(x.Request.Method))
 		}
-		return fault.New(fault.NotFound, "there is no such thing here")
+		return errNowhere()
 	}
 	x.Route = d.route
 	if x.Request.ContentLength > d.route.MaxBody {
@@ -245,12 +253,14 @@ func (g *Gateway) limits(x *Exchange) error {
 	return nil
 }
 
+func errNowhere() error { return fault.New(fault.NotFound, "there is no such thing here") }
+
 // otherMethod reports whether the path exists for another method.
 func (g *Gateway) otherMethod(r *http.Request) bool {
 	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		probe := &http.Request{Method: m, URL: r.URL, Host: r.Host}
 		if h, _ := g.cfg.Routes.mux.Handler(probe); h != nil {
-			if _, ok := h.(*door); ok {
+			if d, ok := h.(*door); ok && !g.elsewhere(d.route, r) {
 				return true
 			}
 		}

@@ -368,18 +368,46 @@ func cleanEmail(s string) (string, error) {
 }
 
 // cleanCertificate brings a certificate's name into the form it is looked up
-// by. Names of operators are the house's: a tenant that took one first would
-// keep an operator out.
+// by. Names of operators are the house's, and names under /tenant/ID/ are that
+// tenant's: whoever else took one first would keep its owner out, or get the
+// owner's machines into a room of their own.
 func cleanCertificate(s string, id tenant.ID) (string, error) {
 	if s == "" {
 		return "", nil
 	}
 	n, err := authn.ParseName(s)
-	_, path, _ := strings.Cut(strings.TrimPrefix(string(n), "spiffe://"), "/")
-	if err != nil || (id != tenant.House && strings.HasPrefix(path, "operator/")) {
-		return "", &fault.Error{Code: fault.Unprocessable, Detail: "the certificate's name is not usable", Fields: []fault.Field{{Location: "body.certificate", Message: "want a SPIFFE ID outside /operator/, as in spiffe://example.com/service/billing, or a DNS name"}}}
+	path := spiffePath(n)
+	of, ok := strings.CutPrefix(path, "tenant/")
+	if err != nil || (id != tenant.House && strings.HasPrefix(path, "operator/")) || (ok && !strings.HasPrefix(of, id.String()+"/")) {
+		return "", certificateRefused("want a SPIFFE ID such as spiffe://example.com/tenant/" + id.String() + "/billing, or a DNS name")
 	}
 	return string(n), nil
+}
+
+// ClaimCertificate is asked before a tenant gives an account a new name. Names
+// under its own /tenant/ID/ are its own; any other, DNS names above all, it must
+// show: by the client certificate of the connection it asks over, which the
+// platform's authority has issued and whose key is there. Otherwise the first to
+// write down somebody's name would have it.
+func ClaimCertificate(id tenant.ID, name string, shown authn.Name) error {
+	n, err := authn.ParseName(name)
+	if name == "" || err != nil || id == tenant.House || n == shown || strings.HasPrefix(spiffePath(n), "tenant/"+id.String()+"/") {
+		return nil // what is wrong with it is cleanCertificate's to say
+	}
+	return certificateRefused("a name outside spiffe://.../tenant/" + id.String() + "/ is registered over a connection that shows its certificate")
+}
+
+func spiffePath(n authn.Name) string {
+	rest, ok := strings.CutPrefix(string(n), "spiffe://")
+	if !ok {
+		return ""
+	}
+	_, path, _ := strings.Cut(rest, "/")
+	return path
+}
+
+func certificateRefused(why string) error {
+	return &fault.Error{Code: fault.Unprocessable, Detail: "the certificate's name is not usable", Fields: []fault.Field{{Location: "body.certificate", Message: why}}}
 }
 
 func cleanName(s string) error {

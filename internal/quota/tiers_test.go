@@ -151,7 +151,7 @@ func TestWatch(t *testing.T) {
 	if err := tiers.Watch(ctx, path, func(error) {}); err == nil {
 		t.Fatal("a missing file must be refused at the start")
 	}
-	put(good)
+	put(strings.Replace(good, "per_minute: 60,", "per_minute: 61,", 1))
 	reports, done := make(chan error, 100), make(chan error, 1)
 	go func() { done <- tiers.Watch(ctx, path, func(err error) { reports <- err }) }()
 	next := func() error {

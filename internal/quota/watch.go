@@ -43,10 +43,13 @@ func (t *Tiers) Watch(ctx context.Context, path string, report func(error)) erro
 	if err := w.Add(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("watch tiers: %w", err)
 	}
-	if _, err := t.LoadFile(path); err != nil {
+	changed, err := t.LoadFile(path)
+	if err != nil {
 		return err
 	}
-	report(nil)
+	if changed {
+		report(nil)
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -89,6 +89,7 @@ func write(t testing.TB, path, text string) {
 type replica struct {
 	*app.App
 	addr   string
+	admin  string // of ADMIN_LISTEN
 	client *http.Client
 	stop   func()
 }
@@ -115,6 +116,7 @@ func (w *world) start(t *testing.T, env map[string]string) *replica {
 	select {
 	case x := <-at:
 		r.addr = x.API[strings.LastIndexByte(x.API, ':')+1:]
+		r.admin = strings.TrimPrefix(x.Admin, "https://")
 	case err := <-ended:
 		cancel()
 		a.Close()
@@ -130,6 +132,14 @@ func (w *world) start(t *testing.T, env map[string]string) *replica {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// administration is the replica seen through its other listener.
+func (r *replica) administration(t *testing.T) *replica {
+	t.Helper()
+	a := &replica{App: r.App, addr: strings.Replace(r.admin, "localhost", "127.0.0.1", 1), stop: r.stop}
+	a.client = closing(t, a.dial(nil, nil))
+	return a
 }
 
 func (w *world) with(env map[string]string) map[string]string {
