@@ -43,6 +43,7 @@ type Exchange struct {
 
 	named       authn.Principal // whom a credential names that no longer stands
 	upstream    *upstream.Route // nil: the platform's own API
+	passing     *passing        // its body, while it is inspected on its way
 	details     map[string]any  // why inspection refused, for the event
 	severity    audit.Severity  // of that event
 	encode      bool            // the tenant wants strings of answers entity-encoded

@@ -46,6 +46,9 @@ func (j *judge) firewall() error {
 	if j.in.WAF == nil {
 		return fault.New(fault.Unavailable, "this route wants a firewall, and none is loaded")
 	}
+	if plain, err := notEncoded(x.Request.Header); !skip && (err != nil || !plain) {
+		return fault.New(fault.MediaType, "the body is compressed: the firewall of this route reads it")
+	}
 	d, err := j.in.WAF.Inspect(x.Request.Context(), x.Request, &net.TCPAddr{IP: x.Client.AsSlice()}, skip)
 	if err != nil {
 		return err

@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io"
+	"math/bits"
 	"mime"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/inject"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/waf"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 )
@@ -32,26 +31,33 @@ type Inspection struct {
 	WAF      *waf.WAF // of routes that want it; nil: none
 }
 
-// inspectDepth is deeper than any body of the API needs.
-const inspectDepth = 64
+// Limits of a JSON body, wider than the API needs.
+const (
+	inspectDepth   = 64
+	inspectMembers = 10_000
+)
 
-func (g *Gateway) inspect(x *Exchange) error {
+func (g *Gateway) inspect(x *Exchange) (err error) {
 	in := g.cfg.Inspection
 	if in == nil || x.probe() {
 		return nil
 	}
 	var settings inspect.Settings
 	if in.Settings != nil && x.Scope.Check() == nil {
-		var err error
 		if settings, err = in.Settings(x.Request.Context(), x.Room); err != nil {
 			return err
 		}
 	}
 	x.encode = settings.EncodeEntities
-	j := judge{x: x, in: in, settings: settings}
+	j := &judge{x: x, in: in, settings: settings}
 	if err := j.firewall(); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			x.details, x.severity = j.details, j.severity
+		}
+	}()
 	if x.upstream != nil {
 		return j.inspectUpstream(x.upstream)
 	}
@@ -64,30 +70,7 @@ func (g *Gateway) inspect(x *Exchange) error {
 			return err
 		}
 	}
-	body, err := jsonBody(x)
-	if err != nil || body == nil {
-		return err
-	}
-	return j.body(body)
-}
-
-// jsonBody reads a JSON body once and gives it back to the request. What some
-// reader behind us may take for JSON (RFC 6839, section 3.1) is JSON here.
-func jsonBody(x *Exchange) ([]byte, error) {
-	r := x.Request
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Body == nil || r.Body == http.NoBody || (err == nil && !strings.HasSuffix(kind, "json")) {
-		return nil, nil
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, nil
-	}
-	return body, nil
+	return j.apiBody(x.Route)
 }
 
 // judge is one request under inspection.
@@ -95,39 +78,62 @@ type judge struct {
 	x        *Exchange
 	in       *Inspection
 	settings inspect.Settings
+	flags    int // noted so far
+
+	// Why it refuses, for the event. A body may still be judged while the
+	// exchange is in other hands, so these are the judge's own until then.
+	details  map[string]any
+	severity audit.Severity
 }
 
-func (j *judge) body(body []byte) error {
-	route := j.x.Route
-	if j.in.Fields != nil {
-		limits := inject.Limits{Bytes: int(route.MaxBody), Depth: inspectDepth, String: int(route.MaxBody)}
-		found, err := j.in.Fields.JSON(body, limits, func(pointer string) bool {
-			return slices.Contains(route.Prompts, pointer) || slices.Contains(route.Opaque, pointer)
-		})
-		if err != nil {
-			return err
-		}
-		if err := j.fields(found); err != nil {
-			return err
-		}
-	}
-	if j.in.Prompt == nil || len(route.Prompts) == 0 {
+// apiBody judges a JSON body of the platform's own API as it arrives: the first
+// byte that breaks a limit ends it. What some reader behind us may take for JSON
+// (RFC 6839, section 3.1) is JSON here.
+func (j *judge) apiBody(route *Route) error {
+	kind, _, err := mime.ParseMediaType(j.x.Request.Header.Get("Content-Type"))
+	if err == nil && !strings.HasSuffix(kind, "json") {
 		return nil
 	}
-	var doc map[string]json.RawMessage
-	if json.Unmarshal(body, &doc) != nil {
-		return nil // no object: the schema refuses it with better words
+	patterns, err := stream.Pointers(append(slices.Clone(route.Prompts), route.Opaque...))
+	if err != nil {
+		return err
 	}
-	for _, pointer := range route.Prompts {
-		var text string
-		if json.Unmarshal(doc[strings.TrimPrefix(pointer, "/")], &text) != nil || text == "" {
-			continue
+	limits := stream.Limits{Depth: inspectDepth, Members: inspectMembers}
+	visit := func(p stream.Piece) error {
+		if p.Cover == 0 {
+			return j.piece(p, false, j.in.SQL, j.in.XSS)
 		}
-		if err := j.decide(j.in.Prompt.Inspect(text, inspect.User), text, pointer); err != nil {
+		if p.Key || int(bits.TrailingZeros64(uint64(p.Cover))) >= len(route.Prompts) {
+			return nil
+		}
+		return j.piece(p, true, false, false)
+	}
+	return j.inspectBody(false, route.MaxBody, func(src io.Reader) (*stream.Reader, error) {
+		return stream.NewJSON(src, limits, patterns, visit), nil
+	})
+}
+
+// piece judges one string for the kinds that are wanted.
+func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
+	if prompt && !p.Key && j.in.Prompt != nil {
+		if err := j.decide(j.in.Prompt.Inspect(p.Text, inspect.User), p.Text, p.Where()); err != nil {
 			return err
 		}
 	}
-	return nil
+	if j.in.Fields == nil || !sql && !xss {
+		return nil
+	}
+	f := j.in.Fields.Field(p.Text, p.Key)
+	if f.SQL.Confidence <= 0 && f.XSS.Confidence <= 0 {
+		return nil
+	}
+	if f.Where = p.Where(); !sql {
+		f.SQL.Confidence = 0
+	}
+	if !xss {
+		f.XSS.Confidence = 0
+	}
+	return j.fields([]inject.Found{f})
 }
 
 func (j *judge) fields(found []inject.Found) error {
@@ -171,11 +177,14 @@ func (j *judge) decide(v inspect.Verdict, text, where string) error {
 	}
 	code := map[inspect.Kind]fault.Code{inspect.Prompt: fault.Prompt, inspect.SQL: fault.SQL, inspect.XSS: fault.XSS}[v.Kind]
 	if d == inspect.Block {
-		j.x.details, j.x.severity = details, audit.Warning
+		j.details, j.severity = details, audit.Warning
 		if alert {
-			j.x.severity = audit.High
+			j.severity = audit.High
 		}
 		return fault.New(code, "the request looks like an attack and was refused; an operator of your tenant can see why in the audit log, by the request id")
+	}
+	if j.flags++; j.flags > maxFlags {
+		return nil
 	}
 	ev := j.x.Event(typeOf(code), "")
 	ev.Severity, ev.Reason, ev.Details = audit.Warning, "flagged", details
@@ -186,6 +195,9 @@ func (j *judge) decide(v inspect.Verdict, text, where string) error {
 	defer cancel()
 	return j.x.roomOfRecord(ctx).Note(ctx, ev)
 }
+
+// maxFlags bounds the events of one request that passes.
+const maxFlags = 64
 
 // maxRules bounds an event.
 const maxRules = 16

@@ -41,14 +41,21 @@ type register struct {
 	plane.Store // nothing else of a store is asked here
 	trace       *trace
 	down        bool
+	mu          sync.Mutex
 	events      []audit.Event
+}
+
+func (r *register) keep(ev audit.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, ev)
 }
 
 func (r *register) Record(_ context.Context, _ tenant.Scope, ev audit.Event) (audit.Receipt, error) {
 	if r.down {
 		return audit.Receipt{}, fault.New(fault.NoRecord, "the log is away")
 	}
-	r.events = append(r.events, ev)
+	r.keep(ev)
 	r.trace.add("recorded")
 	return audit.Receipt{}, nil
 }
@@ -58,7 +65,7 @@ func (r *register) AuditSettings(context.Context, tenant.Scope) (audit.Settings,
 }
 
 func (r *register) Note(_ context.Context, _ tenant.Scope, ev audit.Event) error {
-	r.events = append(r.events, ev)
+	r.keep(ev)
 	r.trace.add("noted")
 	return nil
 }

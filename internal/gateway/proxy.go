@@ -59,6 +59,9 @@ func (g *Gateway) proxy(x *Exchange) error {
 	}
 	serve := func() error {
 		err := g.cfg.Upstreams.Serve(x.Writer, x.Request, x.upstream, id)
+		if f := x.verdict(); f != nil {
+			return x.refusePassing(f)
+		}
 		if errors.Is(err, upstream.ErrCut) {
 			return errAborted
 		}
@@ -78,6 +81,9 @@ func (g *Gateway) proxy(x *Exchange) error {
 		details := map[string]any{"status": x.guard.status}
 		if served != nil {
 			details["code"] = string(fault.CodeOf(served))
+			if x.fault != nil { // refused in the middle, with an event of its own
+				details["code"] = string(x.fault.Code)
+			}
 			return audit.Failed, details, nil
 		}
 		return audit.Success, details, nil
@@ -89,4 +95,17 @@ func (g *Gateway) proxy(x *Exchange) error {
 		g.cfg.Logger.Error("the outcome of a proxied request could not be recorded; it is closed as unknown", "request_id", x.ID, "error", err)
 	}
 	return served
+}
+
+// refusePassing refuses a body of which the upstream has a part: that is an
+// event of its own beside the act's outcome. If the answer has begun, it is cut.
+func (x *Exchange) refusePassing(f *fault.Error) error {
+	x.settled, x.reached, x.fault = false, "inspect", f
+	if x.guard.status == 0 {
+		return f
+	}
+	if err := x.settleRefusal(x.guard.status); err != nil {
+		x.gate.cfg.Logger.Error("a refusal in the middle of an answer could not be recorded", "request_id", x.ID, "error", err)
+	}
+	return errAborted
 }

@@ -352,7 +352,7 @@ func (x *exchange) settle(ps pass, status int, err error) {
 	switch {
 	case err == nil && (status < 502 || status > 504):
 		b.success(ps)
-	case err != nil && (x.r.Context().Err() != nil && !errors.Is(context.Cause(x.r.Context()), context.DeadlineExceeded) || opOf(err) == "read request"):
+	case err != nil && (x.r.Context().Err() != nil && !errors.Is(context.Cause(x.r.Context()), context.DeadlineExceeded) || opOf(err) == "read request" || refusedBody(err) != nil):
 		b.neither(ps)
 	default:
 		b.failure(ps)
@@ -390,6 +390,9 @@ func isTimeout(err error) bool {
 
 // refuse names a failed attempt's kind, while nothing has been answered.
 func (x *exchange) refuse(err error) error {
+	if f := refusedBody(err); f != nil {
+		return f
+	}
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &big):
@@ -404,6 +407,16 @@ func (x *exchange) refuse(err error) error {
 		return fault.Wrap(err, fault.Timeout, "the upstream did not answer in time")
 	}
 	return fault.Wrap(err, fault.Upstream, "the upstream failed")
+}
+
+// refusedBody is the fault with which the request's own body ended: it was
+// refused on its way. No upstream makes one.
+func refusedBody(err error) *fault.Error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
 }
 
 func (x *exchange) cut(err error) error { return fmt.Errorf("%w: %w", ErrCut, err) }

@@ -184,15 +184,19 @@ func (w *walker) text(t string, key, skipped bool) error {
 	if skipped || len(w.found) >= maxFound {
 		return nil
 	}
-	if f, ok := w.sc.field(t, key); ok {
+	if f := w.sc.Field(t, key); f.flagged() {
 		f.Where = string(w.path)
 		w.found = append(w.found, f)
 	}
 	return nil
 }
 
-// field inspects one string or key.
-func (sc *Scanner) field(t string, key bool) (Found, bool) {
+func (f Found) flagged() bool {
+	return f.SQL.Decision != inspect.Allow || f.XSS.Decision != inspect.Allow
+}
+
+// Field inspects one string, or the name of a member. Where is left empty.
+func (sc *Scanner) Field(t string, key bool) Found {
 	f := Found{Key: key}
 	f.SQL, f.XSS = sc.ScanBoth(t)
 	if key && len(t) > 1 && t[0] == '$' && mongoOps[t[1:]] && f.SQL.Decision != inspect.Block {
@@ -203,7 +207,7 @@ func (sc *Scanner) field(t string, key bool) (Found, bool) {
 		f.SQL = s.verdict(inspect.SQL, rNone+1, rTag)
 		s.release()
 	}
-	return f, f.SQL.Decision != inspect.Allow || f.XSS.Decision != inspect.Allow
+	return f
 }
 
 // Query inspects the names and values of a raw query string, and the forms in
@@ -240,11 +244,11 @@ func (sc *Scanner) Query(raw string, limits Limits, skip func(name string) bool)
 		if skip != nil && skip(name) || len(found) >= maxFound {
 			continue
 		}
-		if f, ok := sc.field(name, true); ok {
+		if f := sc.Field(name, true); f.flagged() {
 			f.Where = "query." + name
 			found = append(found, f)
 		}
-		if f, ok := sc.field(value, false); ok {
+		if f := sc.Field(value, false); f.flagged() {
 			f.Where = "query." + name
 			found = append(found, f)
 		}
@@ -276,7 +280,7 @@ func (sc *Scanner) Path(escaped string, limits Limits) ([]Found, error) {
 		if len(found) >= maxFound {
 			continue
 		}
-		if f, ok := sc.field(text, false); ok {
+		if f := sc.Field(text, false); f.flagged() {
 			f.Where = "path." + strconv.Itoa(i)
 			found = append(found, f)
 		}
