@@ -45,6 +45,8 @@ var allowed = map[string][]string{
 	"internal/postgres":          {"internal/agent", "internal/audit/...", "verify", "internal/authn", "internal/identity", "internal/plane", "internal/policy", "internal/shield", "internal/fault", "internal/tenant"},
 	"internal/postgres/pgtest":   {"internal/postgres", "internal/embedded/...", "internal/audit", "internal/plane", "internal/tenant"},
 	"internal/redis/...":         {"internal/redis/...", "internal/quota/...", "internal/fault", "internal/tenant"},
+	"internal/s3":                {"internal/audit/archive"},
+	"internal/s3/s3test":         {"internal/s3"},
 	"internal/embedded/pgserver": {},
 
 	// The path of a request.
@@ -67,6 +69,7 @@ var allowed = map[string][]string{
 var onlyBy = map[string][]string{
 	"internal/postgres":          {"internal/app", "internal/cli", "internal/postgres/pgtest", "internal/e2e/..."},
 	"internal/redis":             {"internal/app", "internal/e2e/..."},
+	"internal/s3":                {"internal/app", "internal/s3/s3test"},
 	"internal/embedded/pgserver": {"internal/app", "internal/postgres/pgtest", "internal/e2e/..."},
 	"internal/app":               {"internal/cli", "internal/e2e/..."},
 	"internal/cli":               {"cmd/openclaw", "internal/e2e/..."},
