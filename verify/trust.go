@@ -19,7 +19,7 @@ import (
 type head struct {
 	tlog.Tree
 	origin   string
-	cosigned []string // "witness at time"
+	cosigned map[string]string // witnesses and their times
 }
 
 // parseHead reads a checkpoint without looking at its signatures.
@@ -85,6 +85,7 @@ func (t *trust) open(msg string) head {
 	n, err := note.Open([]byte(msg), note.VerifierList(known...))
 	require(err == nil, "signature", "checkpoint: %v", err)
 	h, signed := parseHead(n.Text), false
+	h.cosigned = map[string]string{}
 	for _, sig := range n.Sigs {
 		for _, k := range t.keys {
 			signed = signed || sig.Hash == k.KeyHash() && sig.Name == k.Name() && k.from <= h.N && h.N <= k.to
@@ -92,7 +93,7 @@ func (t *trust) open(msg string) head {
 		for _, w := range t.witnesses {
 			if raw, _ := base64.StdEncoding.DecodeString(sig.Base64); sig.Hash == w.KeyHash() && sig.Name == w.Name() {
 				at := time.Unix(int64(binary.BigEndian.Uint64(raw[4:])), 0)
-				h.cosigned = append(h.cosigned, sig.Name+" at "+at.UTC().Format(time.RFC3339))
+				h.cosigned[sig.Name] = at.UTC().Format(time.RFC3339)
 			}
 		}
 	}

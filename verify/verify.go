@@ -80,13 +80,15 @@ type job struct {
 	suspect *Wrong // a record or block to be judged when the root is known
 	opened  int    // commitments with a disclosed value
 	sealed  int    // and those without
+
+	witnessed map[string]bool // witnesses that cosigned the checkpoint, or the house log that holds it
 }
 
 // Verify reads a bundle, an export or a checkpoint, in memory that does not grow
 // with it. An error means that nothing could be judged; whatever is wrong with
 // the evidence stands in the report.
 func Verify(in io.Reader, o Options) (r *Report, err error) {
-	j := &job{Options: o, Report: Report{Checked: []string{}, Missing: []string{}, Unchecked: []string{}}}
+	j := &job{Options: o, witnessed: map[string]bool{}, Report: Report{Checked: []string{}, Missing: []string{}, Unchecked: []string{}}}
 	defer func() {
 		r = &j.Report
 		switch p := recover().(type) {
@@ -129,6 +131,7 @@ func (j *job) run(in *bufio.Reader) {
 	}
 	j.begin(h.Checkpoint, h.Keys)
 	j.proofs(&h)
+	require(len(j.witnessed) >= j.Quorum, "cosignature", "%d of %d witnesses signed", len(j.witnessed), j.Quorum)
 	if alone {
 		return
 	}
@@ -184,10 +187,7 @@ func (j *job) begin(checkpoint string, history []string) {
 	} else {
 		j.note(&j.Checked, "signature of the checkpoint of %d records, after %d key successions", j.Size, len(j.trust.keys)-1)
 	}
-	for _, w := range h.cosigned {
-		j.note(&j.Checked, "cosignature of %s", w)
-	}
-	require(len(h.cosigned) >= j.Quorum, "cosignature", "%d of %d witnesses signed", len(h.cosigned), j.Quorum)
+	j.cosigned(h, "this checkpoint")
 	if len(j.Witnesses) == 0 {
 		j.note(&j.Unchecked, "witness cosignatures: no witness keys were given")
 	}
@@ -199,6 +199,14 @@ func (j *job) begin(checkpoint string, history []string) {
 	require(j.since.origin == h.origin, "origin", "the checkpoint is of %q, the earlier one of %q", h.origin, j.since.origin)
 	require(j.since.N <= h.N, "rollback", "the checkpoint covers %d records, the earlier one %d", h.N, j.since.N)
 	j.remember(h.Tree)
+}
+
+// cosigned counts a checkpoint's witnesses, each once.
+func (j *job) cosigned(h head, what string) {
+	for name, at := range h.cosigned {
+		j.note(&j.Checked, "cosignature of %s at %s under %s", name, at, what)
+		j.witnessed[name] = true
+	}
 }
 
 // remember compares a tree known to be a prefix of the signed one with the
@@ -229,11 +237,14 @@ func (j *job) proofs(h *Header) {
 		j.note(&j.Missing, "the house log: no proof in the file")
 		return
 	}
-	house := newTrust(j.HouseKey, h.House.Keys).open(h.House.Checkpoint)
+	trusted := newTrust(j.HouseKey, h.House.Keys)
+	trusted.witnesses = j.trust.witnesses
+	house := trusted.open(h.House.Checkpoint)
 	leaf := tlog.RecordHash(HouseLeaf(j.Origin, parseSalt(h.House.Salt), tlog.Tree{N: j.Size, Hash: j.root}))
 	err := tlog.CheckRecord(h.House.Proof, house.N, house.Hash, h.House.Index, leaf)
 	require(err == nil, "house", "the house log does not hold this checkpoint: %v", err)
 	j.note(&j.Checked, "the house log of %d leaves holds this checkpoint", house.N)
+	j.cosigned(house, "the house log's checkpoint") // they vouch for what it holds
 }
 
 // records takes the records, numbered densely up to the last, and before each

@@ -192,6 +192,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 
 	// What serves.
 	a.metrics = newMetrics(a.Store, a.Shield)
+	if err := a.startWitnesses(); err != nil {
+		return nil, err
+	}
 	routes := gateway.NewRoutes()
 	deps := api.Deps{
 		Identity: a.Identity, Tenants: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,

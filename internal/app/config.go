@@ -90,6 +90,9 @@ type Config struct {
 	AuditKeyFile    string   `env:"AUDIT_SIGNING_KEY_FILE" example:"/etc/openclaw/audit.pem" doc:"Ed25519 key that signs the audit log's checkpoints, PEM; in dev one is made"`
 	AuditOldKeyFile string   `env:"AUDIT_PREVIOUS_KEY_FILE" example:"/etc/openclaw/audit-old.pem" doc:"the key before it, from a change of keys until every log is signed with the new one"`
 
+	AuditWitnesses    string        `env:"AUDIT_WITNESSES_FILE" example:"/etc/openclaw/witnesses.txt" doc:"C2SP tlog-policy: the witnesses that cosign the house log, and how many of them are a quorum"`
+	AuditWitnessEvery time.Duration `env:"AUDIT_WITNESS_EVERY" envDefault:"10s" example:"10s" doc:"how often witnesses are asked when nobody waits for them, 1s to 24h"`
+
 	Monitoring  bool   `env:"MONITORING_ENABLED" envDefault:"true" example:"true" doc:"metrics on METRICS_PORT, loopback only"`
 	MetricsPort int    `env:"METRICS_PORT" envDefault:"9090" example:"9090" doc:"Prometheus, on loopback; 0 picks a free one"`
 	AlertURL    Secret `env:"ALERT_WEBHOOK_URL" doc:"not used by this release"`
@@ -242,6 +245,9 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		if s != "postgresql" {
 			say("AUDIT_LOG_STORAGE", "%q is not offered by this release; as in AUDIT_LOG_STORAGE=postgresql", s)
 		}
+	}
+	if c.AuditWitnessEvery < time.Second || c.AuditWitnessEvery > 24*time.Hour {
+		say("AUDIT_WITNESS_EVERY", "want 1s to 24h; as in AUDIT_WITNESS_EVERY=10s")
 	}
 	if c.URL != "" {
 		if u, err := url.Parse(c.URL); err != nil || u.Scheme != "https" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil {

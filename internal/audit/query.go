@@ -83,12 +83,14 @@ type Prover interface {
 // Published is a signed checkpoint and the keys it is checked with: C2SP signed
 // notes and vkeys. The keys are empty where the asker's process has none.
 type Published struct {
-	Checkpoint  string   `json:"checkpoint" doc:"C2SP signed note: origin, size, root, signature"`
-	Size        int64    `json:"size" doc:"Records under it"`
-	Root        string   `json:"root" doc:"RFC 6962 root, base64"`
-	Key         string   `json:"key,omitempty" doc:"The log's verifier key (vkey); keep it"`
-	HouseKey    string   `json:"house_key,omitempty" doc:"The house log's verifier key"`
-	Successions []string `json:"successions,omitempty" doc:"Changes of the key, oldest first"`
+	Checkpoint string `json:"checkpoint" doc:"C2SP signed note: origin, size, root, signature"`
+	Size       int64  `json:"size" doc:"Records under it"`
+	Root       string `json:"root" doc:"RFC 6962 root, base64"`
+	Key        string `json:"key,omitempty" doc:"The log's verifier key (vkey); keep it"`
+	HouseKey   string `json:"house_key,omitempty" doc:"The house log's verifier key"`
+	// HouseCheckpoint is the newest that witnesses cosigned, or without any the newest.
+	HouseCheckpoint string   `json:"house_checkpoint,omitempty" doc:"The house log's checkpoint with its witnesses' cosignatures"`
+	Successions     []string `json:"successions,omitempty" doc:"Changes of the key, oldest first"`
 }
 
 // Inclusion is an RFC 6962 audit path.

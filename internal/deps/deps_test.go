@@ -61,7 +61,11 @@ var allowed = map[string][]string{
 	"cmd/openclaw":       {"internal/cli"},
 	"internal/deps":      {},
 	"internal/tools/...": {},
-	"internal/e2e/...":   {"..."},
+
+	// Servers of other modules, for tests alone.
+	"internal/testservers": {},
+
+	"internal/e2e/...": {"..."},
 }
 
 // onlyBy lists packages that few may import: everybody else goes through what

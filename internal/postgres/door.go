@@ -11,19 +11,21 @@ import (
 // houseTables hold no tenant's content and therefore carry no tenant policy.
 // Everything else must.
 var houseTables = map[string]string{
-	"tenants":           "the list of tenants itself",
-	"login_names":       "digests that lead a login without tenant to its tenant",
-	"certificate_names": "whom a client certificate belongs to, asked before anybody is admitted",
-	"blocks":            "blocked networks, the platform's",
-	"block_changes":     "their history, which replicas follow",
-	"house_leaves":      "hashes of salted commitments to checkpoints",
-	"house_nodes":       "the tree over them",
-	"house_checkpoints": "its signed sizes and roots",
-	"house_successions": "changes of its key",
-	"house_queue":       "leaves that wait for their number",
-	"house_name":        "the name in every log's origin",
-	"replicas":          "which processes live",
-	"goose_db_version":  "which migrations ran",
+	"tenants":            "the list of tenants itself",
+	"login_names":        "digests that lead a login without tenant to its tenant",
+	"certificate_names":  "whom a client certificate belongs to, asked before anybody is admitted",
+	"blocks":             "blocked networks, the platform's",
+	"block_changes":      "their history, which replicas follow",
+	"house_leaves":       "hashes of salted commitments to checkpoints",
+	"house_nodes":        "the tree over them",
+	"house_checkpoints":  "its signed sizes and roots",
+	"house_successions":  "changes of its key",
+	"house_queue":        "leaves that wait for their number",
+	"house_cosignatures": "witnesses' signatures of its checkpoints",
+	"house_witnesses":    "how each witness last answered",
+	"house_name":         "the name in every log's origin",
+	"replicas":           "which processes live",
+	"goose_db_version":   "which migrations ran",
 }
 
 // checkDoor refuses to start on a database that could let a tenant through the
@@ -105,7 +107,7 @@ func (s *Store) bareTables(ctx context.Context) ([]string, error) {
 var immutableTables = []string{
 	"audit_events", "audit_leaves", "audit_nodes", "audit_checkpoints", "audit_successions",
 	"audit_retention", "audit_holds", "audit_deletions",
-	"house_leaves", "house_nodes", "house_checkpoints", "house_successions", "house_name",
+	"house_leaves", "house_nodes", "house_checkpoints", "house_successions", "house_name", "house_cosignatures",
 }
 
 // auditTriggers are those triggers and the others that deletion rests on, with

@@ -50,6 +50,7 @@ type Store struct {
 	acts     *acts
 	tenants  tenantCache
 	settings settingsCache
+	cosign   cosigning
 }
 
 // Open connects, refuses a role or a schema that could cross tenants, and

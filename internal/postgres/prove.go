@@ -79,6 +79,9 @@ func (l log) Checkpoint(ctx context.Context) (audit.Published, error) {
 	for _, n := range c.notes {
 		out.Successions = append(out.Successions, string(n))
 	}
+	if out.HouseCheckpoint, err = l.s.houseCheckpoint(ctx); err != nil {
+		return audit.Published{}, err
+	}
 	if p := l.s.pub; p != nil {
 		out.Key, out.HouseKey, err = p.vkeys(l.scope.ID())
 	}
@@ -212,7 +215,7 @@ func (l log) house(ctx context.Context, c published) (*bundle.House, error) {
 	copy(h.Checkpoint.Tree.Hash[:], root)
 	copy(h.Salt[:], c.salt)
 	h.Checkpoint.Signed = []byte(signed)
-	return h, nil
+	return h, l.s.cosigned(ctx, h)
 }
 
 // source is bundle.Source over the tables, a page at a time.

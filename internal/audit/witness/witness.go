@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"filippo.io/torchwood"
@@ -81,6 +80,9 @@ func (w *Witness) Cosign(ctx context.Context, signed []byte, size, old int64, pr
 		}
 		if known > size {
 			return "", time.Time{}, fmt.Errorf("witness %s: %w: %d records, ours has %d", w.Name(), ErrAhead, known, size)
+		}
+		if known == size && known == old { // the same size, and it does not cosign
+			return "", time.Time{}, fmt.Errorf("witness %s: %w: of %d records too", w.Name(), ErrFork, size)
 		}
 		old = known
 	}
@@ -154,53 +156,4 @@ func (w *Witness) find(signed, answer []byte) (line string, at time.Time, _ int6
 		return "", at, 0, fmt.Errorf("the answer's signature: %w", err)
 	}
 	return "— " + sig.Name + " " + sig.Base64, time.Unix(unix, 0).UTC(), 0, nil
-}
-
-// Policy is n of these witnesses.
-type Policy struct {
-	Witnesses []*Witness
-	Quorum    int
-	Timeout   time.Duration // for each witness; 0 means 10 s
-}
-
-// Cosignature is a witness's verified line and its own time.
-type Cosignature struct {
-	Witness string
-	Line    string
-	At      time.Time
-}
-
-// Cosign asks all witnesses at once and gives what came in the policy's order.
-// The error wraps ErrQuorum when that is too little, and ErrAhead or ErrFork
-// whenever any witness said so, even with a quorum: it is evidence, not noise.
-func (p Policy) Cosign(ctx context.Context, signed []byte, size int64, old func(witness string) int64, prove Prover) ([]Cosignature, error) {
-	timeout := p.Timeout
-	if timeout <= 0 {
-		timeout = 10 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	got := make([]Cosignature, len(p.Witnesses))
-	errs := make([]error, len(p.Witnesses))
-	var wait sync.WaitGroup
-	for i, w := range p.Witnesses {
-		wait.Go(func() {
-			line, at, err := w.Cosign(ctx, signed, size, old(w.Name()), prove)
-			got[i], errs[i] = Cosignature{w.Name(), line, at}, err
-		})
-	}
-	wait.Wait()
-	var out []Cosignature
-	var alarm []error
-	for i, err := range errs {
-		if err == nil {
-			out = append(out, got[i])
-		} else if errors.Is(err, ErrAhead) || errors.Is(err, ErrFork) {
-			alarm = append(alarm, err)
-		}
-	}
-	if len(out) < p.Quorum {
-		return out, fmt.Errorf("cosigning size %d: %w: %d of %d: %w", size, ErrQuorum, len(out), p.Quorum, errors.Join(errs...))
-	}
-	return out, errors.Join(alarm...)
 }

@@ -1,36 +1,39 @@
 package witness
 
 import (
-	"bufio"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"filippo.io/torchwood"
 	"go.uber.org/goleak"
-	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
 	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/testservers"
 	"github.com/Nissimmiracles/openclaw/verify"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	testservers.Cleanup()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 const origin = "audit.example/audit/01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -73,109 +76,6 @@ func (l *ledger) prove(ctx context.Context, old int64) (tlog.TreeProof, error) {
 	return merkle.Prover{Hashes: &l.memory, Tree: l.frontier.Tree()}.Consistency(ctx, old)
 }
 
-// litewitness starts torchwood's witness on loopback and gives its URL and vkey.
-func litewitness(t *testing.T, name string, logKeys ...string) (url, vkey string) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("builds and runs a witness")
-	}
-	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "filippo.io/torchwood/cmd/litewitness", "./addlog")
-	build.Dir = "testdata/litewitness"
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("building the witness: %v\n%s", err, out)
-		}
-		t.Skipf("building the witness: %v\n%s", err, out)
-	}
-	private := key(name)
-	keys := agent.NewKeyring()
-	if err := keys.Add(agent.AddedKey{PrivateKey: private}); err != nil {
-		t.Fatal(err)
-	}
-	// A socket's path has 108 bytes at most: not in t.TempDir.
-	short, err := os.MkdirTemp("", "lw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(short) })
-	socket := filepath.Join(short, "agent")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		conn, err := listener.Accept()
-		if err == nil {
-			_ = agent.ServeAgent(keys, conn)
-			conn.Close()
-		}
-	}()
-	db := filepath.Join(dir, "witness.db")
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "addlog"), append([]string{db, origin}, logKeys...)...).CombinedOutput(); err != nil {
-		t.Fatalf("telling the witness: %v\n%s", err, out)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	free.Close()
-	public := private.Public().(ed25519.PublicKey)
-	id := sha256.Sum256(public)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "litewitness"),
-		"-name", name, "-db", db, "-ssh-agent", socket, "-listen", address, "-key", hex.EncodeToString(id[:]))
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stderr)
-	said := make(chan string, 1)
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		for lines.Scan() {
-			if strings.Contains(lines.Text(), "msg=listening") {
-				said <- lines.Text()
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		<-drained
-		_ = cmd.Wait()
-		listener.Close()
-		<-served
-	})
-	select {
-	case <-said:
-	case <-drained:
-		t.Fatal("the witness ended at once")
-	}
-	// It says so just before it listens.
-	for {
-		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if t.Context().Err() != nil {
-			t.Fatal(err)
-		}
-	}
-	signer, err := torchwood.NewCosignatureSigner(name, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "http://" + address, signer.Verifier().String()
-}
-
 func client(t *testing.T, url, vkey string) *Witness {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -189,8 +89,9 @@ func client(t *testing.T, url, vkey string) *Witness {
 func TestLitewitness(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	url, vkey := litewitness(t, "witness.example/w1", l.signer.Verifier())
-	w := client(t, url, vkey)
+	lite := testservers.StartWitness(t, "witness.example/w1", origin, l.signer.Verifier())
+	vkey := lite.Vkey
+	w := client(t, lite.URL, vkey)
 	ctx := t.Context()
 
 	first := l.grow(t, 3, "real")

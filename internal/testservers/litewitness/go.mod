@@ -1,4 +1,4 @@
-// What the witness test builds: a real witness, and a tool to tell it of a log.
+// What tests build: a real witness, and a tool to tell it of a log.
 module litewitness
 
 go 1.26.0
