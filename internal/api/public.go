@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -61,6 +62,10 @@ func (a *API) wellKnown() {
 	})
 }
 
+// ErrDegraded is a dependency's that does not do all its work and keeps nobody
+// from serving.
+var ErrDegraded = errors.New("degraded")
+
 // HealthView is what a probe learns: which dependency, never why.
 type HealthView struct {
 	Status string            `json:"status" enum:"ok,unavailable"`
@@ -74,7 +79,9 @@ func (a *API) health() {
 		v, status := HealthView{Status: "ok", Checks: map[string]string{}}, http.StatusOK
 		for name, err := range a.deps.Ready(ctx) {
 			v.Checks[name] = "ok"
-			if err != nil {
+			if errors.Is(err, ErrDegraded) {
+				v.Checks[name] = "degraded"
+			} else if err != nil {
 				v.Checks[name], v.Status, status = "unavailable", "unavailable", http.StatusServiceUnavailable
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/api"
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/archive"
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/authn/acme"
 	"github.com/Nissimmiracles/openclaw/internal/authn/securefile"
@@ -53,7 +54,8 @@ type App struct {
 	admin    *authn.Listener // nil: platform operators are served with everybody
 	acme     *acme.Manager   // nil: certificates come from files
 	metrics  *metrics
-	limits   *redis.Client // nil: limits are per process
+	limits   *redis.Client   // nil: limits are per process
+	archive  *archive.Runner // nil: the log is not archived
 	draining chan struct{}
 	closers  []func() // last opened, first closed
 	once     sync.Once
@@ -192,6 +194,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 
 	// What serves.
 	a.metrics = newMetrics(a.Store, a.Shield)
+	if err := a.startArchive(ctx, door, rooms); err != nil {
+		return nil, err
+	}
 	if err := a.startWitnesses(); err != nil {
 		return nil, err
 	}
@@ -519,6 +524,7 @@ func (a *App) ready(ctx context.Context) map[string]error {
 			checks["rate_limits"] = redis.ErrAway
 		}
 	}
+	a.archiveReady(checks)
 	select {
 	case <-a.draining:
 		checks["serving"] = errors.New("draining")

@@ -85,13 +85,21 @@ type Config struct {
 	IPLimit        int           `env:"DDOS_IP_LIMIT" envDefault:"1000" example:"1000" doc:"requests per minute and address"`
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
 
-	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql" doc:"where the audit log lives"`
+	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql,s3" doc:"where the audit log lives; postgresql always, s3 besides archives it under object lock"`
 	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days; seven years. Nothing is deleted by this release, so everything is kept longer"`
 	AuditKeyFile    string   `env:"AUDIT_SIGNING_KEY_FILE" example:"/etc/openclaw/audit.pem" doc:"Ed25519 key that signs the audit log's checkpoints, PEM; in dev one is made"`
 	AuditOldKeyFile string   `env:"AUDIT_PREVIOUS_KEY_FILE" example:"/etc/openclaw/audit-old.pem" doc:"the key before it, from a change of keys until every log is signed with the new one"`
 
 	AuditWitnesses    string        `env:"AUDIT_WITNESSES_FILE" example:"/etc/openclaw/witnesses.txt" doc:"C2SP tlog-policy: the witnesses that cosign the house log, and how many of them are a quorum"`
 	AuditWitnessEvery time.Duration `env:"AUDIT_WITNESS_EVERY" envDefault:"10s" example:"10s" doc:"how often witnesses are asked when nobody waits for them, 1s to 24h"`
+
+	AuditS3Bucket      string `env:"AUDIT_S3_BUCKET" example:"openclaw-audit" doc:"the archive's bucket; made with object lock"`
+	AuditS3Region      string `env:"AUDIT_S3_REGION" envDefault:"us-east-1" example:"eu-central-1" doc:"where it is"`
+	AuditS3Endpoint    string `env:"AUDIT_S3_ENDPOINT" example:"https://s3.example.com" doc:"of a server that is not AWS's"`
+	AuditS3Prefix      string `env:"AUDIT_S3_PREFIX" example:"production/audit" doc:"what its keys begin with; must not change while the archive is in use"`
+	AuditS3PathStyle   bool   `env:"AUDIT_S3_PATH_STYLE" envDefault:"false" example:"true" doc:"the bucket stands in the path, not in the host's name"`
+	AuditS3Credentials string `env:"AUDIT_S3_CREDENTIALS_FILE" example:"/etc/openclaw/s3-credentials" doc:"shared credentials file, its default profile; without it the SDK's standard chain: AWS_ variables, ~/.aws, web identity, roles of the container or the instance"`
+	AuditS3CAFile      string `env:"AUDIT_S3_CA_FILE" example:"/etc/openclaw/s3-ca.pem" doc:"who signs the server's certificate, PEM, when not the system's authorities"`
 
 	Monitoring  bool   `env:"MONITORING_ENABLED" envDefault:"true" example:"true" doc:"metrics on METRICS_PORT, loopback only"`
 	MetricsPort int    `env:"METRICS_PORT" envDefault:"9090" example:"9090" doc:"Prometheus, on loopback; 0 picks a free one"`
@@ -241,11 +249,15 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 			errs = append(errs, complaint(f, "outside what makes sense"))
 		}
 	}
-	for _, s := range c.AuditStorage {
-		if s != "postgresql" {
-			say("AUDIT_LOG_STORAGE", "%q is not offered by this release; as in AUDIT_LOG_STORAGE=postgresql", s)
+	for i, s := range c.AuditStorage {
+		if c.AuditStorage[i] = strings.TrimSpace(s); !slices.Contains(auditStorages, c.AuditStorage[i]) {
+			say("AUDIT_LOG_STORAGE", "%q is none of %s; as in AUDIT_LOG_STORAGE=postgresql,s3", s, strings.Join(auditStorages, ", "))
 		}
 	}
+	if !slices.Contains(c.AuditStorage, "postgresql") {
+		say("AUDIT_LOG_STORAGE", "the log is written to postgresql, whatever keeps it besides; as in AUDIT_LOG_STORAGE=postgresql,s3")
+	}
+	errs = append(errs, c.checkArchive()...)
 	if c.AuditWitnessEvery < time.Second || c.AuditWitnessEvery > 24*time.Hour {
 		say("AUDIT_WITNESS_EVERY", "want 1s to 24h; as in AUDIT_WITNESS_EVERY=10s")
 	}
@@ -337,6 +349,9 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 func (c *Config) clientCerts() bool {
 	return c.ClientCerts != "off" || c.AdminListen != "" && c.AdminCerts != "off"
 }
+
+// auditStorages are what AUDIT_LOG_STORAGE may name.
+var auditStorages = []string{"postgresql", "s3"}
 
 // Off names the protections that are switched off.
 func (c *Config) Off() (off []string) {

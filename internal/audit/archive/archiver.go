@@ -237,7 +237,7 @@ func (a *Archiver) adopt(ctx context.Context, t Tenant, key string, s *segment, 
 			return "", nil, why
 		}
 	}
-	return "", nil, fmt.Errorf("%w: %s: %v", ErrForeign, key, why)
+	return "", nil, &foreign{key, why}
 }
 
 // open reads a version under the key that it must be signed with.
@@ -303,7 +303,7 @@ func (a *Archiver) readBack(ctx context.Context, key, version string, digest [32
 		return fmt.Errorf("read back %s: %w", key, err)
 	}
 	if [32]byte(sum.Sum(nil)) != digest {
-		return fmt.Errorf("%w: read back %s: the bucket gives other bytes than it was given", ErrForeign, key)
+		return &foreign{key, errors.New("the bucket gives other bytes than it was given")}
 	}
 	locked, err := a.cfg.Bucket.Locked(ctx, key, version)
 	if err == nil && locked.Before(until) {
@@ -350,7 +350,7 @@ func (a *Archiver) checkpoint(ctx context.Context, t Tenant, s *segment, pub aud
 			}
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrForeign, key)
+	return &foreign{key, errors.New("it is not the segment's checkpoint")}
 }
 
 func (a *Archiver) note(ctx context.Context, v Version) ([]byte, error) {
