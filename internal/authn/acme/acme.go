@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -40,6 +41,7 @@ type Config struct {
 	Roots     *x509.CertPool // to trust the authority's own API; the system's
 	Dir       string         // for keys and certificates, mode 0700
 	Port      int            // our TLS listener's port; 443
+	Every     time.Duration  // how often certificates are looked at; 10 min
 	Log       *slog.Logger
 }
 
@@ -98,6 +100,8 @@ func New(c Config) (*Manager, error) {
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
 		Logger:           zap.NewNop(),
+
+		RenewCheckInterval: c.Every, // 0 is certmagic's own
 	})
 	m.magic = certmagic.New(m.cache, certmagic.Config{
 		Storage: &certmagic.FileStorage{Path: c.Dir},
