@@ -21,10 +21,6 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-// archiveEvery is how often is looked for what is due. A segment is due after
-// an hour at the latest, so this only spreads the work.
-const archiveEvery = time.Minute
-
 // Archives tells whether the log is archived to a bucket.
 func (c *Config) Archives() bool { return slices.Contains(c.AuditStorage, "s3") }
 
@@ -88,12 +84,14 @@ func (a *App) startArchive(ctx context.Context, door *tenant.Door, rooms *plane.
 	if err := bucket.Check(ctx); errors.Is(err, archive.ErrUnfit) {
 		return fmt.Errorf("AUDIT_LOG_STORAGE: %w", err)
 	}
-	archiver, err := archive.New(archive.Config{Bucket: bucket, Retention: a.Config.Retention()})
+	limits := archive.DefaultLimits
+	limits.Age = a.Config.ArchiveAfter
+	archiver, err := archive.New(archive.Config{Bucket: bucket, Retention: a.Config.Retention(), Limits: limits})
 	if err != nil {
 		return err
 	}
 	a.archive = archive.NewRunner(archive.RunConfig{
-		Archiver: archiver, Bucket: bucket, Every: archiveEvery, Log: a.log,
+		Archiver: archiver, Bucket: bucket, Every: min(time.Minute, limits.Age/4), Log: a.log,
 		Tenants: archived(a.Store, door, rooms),
 		Notice:  func(n archive.Notice) { a.archiveNotice(door, rooms, n) },
 	})
@@ -192,7 +190,7 @@ func (a *App) archiveReady(checks map[string]error) {
 		return
 	}
 	checks["audit_archive"] = nil
-	if st := a.archive.Status(); st.Stopped || st.Halted > 0 || st.Lag > 2*archive.DefaultLimits.Age {
+	if st := a.archive.Status(); st.Stopped || st.Halted > 0 || st.Lag > 2*a.Config.ArchiveAfter+time.Minute {
 		checks["audit_archive"] = api.ErrDegraded
 	}
 }

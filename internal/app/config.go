@@ -93,6 +93,8 @@ type Config struct {
 	AuditWitnesses    string        `env:"AUDIT_WITNESSES_FILE" example:"/etc/openclaw/witnesses.txt" doc:"C2SP tlog-policy: the witnesses that cosign the house log, and how many of them are a quorum"`
 	AuditWitnessEvery time.Duration `env:"AUDIT_WITNESS_EVERY" envDefault:"10s" example:"10s" doc:"how often witnesses are asked when nobody waits for them, 1s to 24h"`
 
+	ArchiveAfter time.Duration `env:"AUDIT_ARCHIVE_AFTER" envDefault:"1h" example:"1h" doc:"how long an event may be in the database alone before a segment is sealed, 1s to 24h"`
+
 	AuditS3Bucket      string `env:"AUDIT_S3_BUCKET" example:"openclaw-audit" doc:"the archive's bucket; made with object lock"`
 	AuditS3Region      string `env:"AUDIT_S3_REGION" envDefault:"us-east-1" example:"eu-central-1" doc:"where it is"`
 	AuditS3Endpoint    string `env:"AUDIT_S3_ENDPOINT" example:"https://s3.example.com" doc:"of a server that is not AWS's"`
@@ -242,6 +244,7 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		"RATE_LIMIT_TIMEOUT":       c.LimitTimeout < time.Millisecond || c.LimitTimeout > 10*time.Second,
 		"RATE_LIMIT_LEASE":         c.LimitLease < 0 || c.LimitLease > 10_000,
 		"AUDIT_LOG_RETENTION_DAYS": c.AuditRetention < 1 || c.AuditRetention > 36_500,
+		"AUDIT_ARCHIVE_AFTER":      c.ArchiveAfter < time.Second || c.ArchiveAfter > 24*time.Hour,
 		"MAX_CONNECTIONS":          c.MaxConns < 1 || c.MaxConns > 10_000_000,
 	} {
 		if b {
