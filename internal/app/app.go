@@ -197,6 +197,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err := a.startArchive(ctx, door, rooms); err != nil {
 		return nil, err
 	}
+	if err := a.startSinks(ctx, door, rooms); err != nil {
+		return nil, err
+	}
 	if err := a.startWitnesses(); err != nil {
 		return nil, err
 	}

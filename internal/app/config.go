@@ -92,6 +92,7 @@ type Config struct {
 
 	AuditWitnesses    string        `env:"AUDIT_WITNESSES_FILE" example:"/etc/openclaw/witnesses.txt" doc:"C2SP tlog-policy: the witnesses that cosign the house log, and how many of them are a quorum"`
 	AuditWitnessEvery time.Duration `env:"AUDIT_WITNESS_EVERY" envDefault:"10s" example:"10s" doc:"how often witnesses are asked when nobody waits for them, 1s to 24h"`
+	AuditSinks        string        `env:"AUDIT_SINKS_FILE" example:"/etc/openclaw/sinks.yaml" doc:"where audit logs are sent besides: syslog, Splunk, OTLP, webhooks; read again when it changes"`
 
 	ArchiveAfter time.Duration `env:"AUDIT_ARCHIVE_AFTER" envDefault:"1h" example:"1h" doc:"how long an event may be in the database alone before a segment is sealed, 1s to 24h"`
 

@@ -161,6 +161,12 @@ func (p *parser) sink(n ast.Node) (sink.Spec, error) {
 	case s.MostWait < s.FirstWait:
 		return s, p.At(n, "", "sink %q: retry: most is less than first", s.Name)
 	}
+	// Its files are read now, so that a bad one is refused with its line.
+	sender, err := s.Open()
+	if err != nil {
+		return s, p.At(kinds[0], "", "sink %q: %v", s.Name, err)
+	}
+	sender.Close()
 	// A sink is another one when its entry is, wherever it stands in the file.
 	sum := sha256.Sum256([]byte(n.String()))
 	s.Digest = hex.EncodeToString(sum[:])
