@@ -66,6 +66,7 @@ func (t *Text) spaced(i int) (dec []byte, z int, ok bool) {
 	known, letters := 0, 0
 	for a := 0; a < len(s); {
 		e := a
+		t.work += longest
 		for e < len(s) && s[e] != ' ' {
 			e++
 		}
@@ -110,6 +111,9 @@ func cut(dst, s []byte) ([]byte, int) {
 			h := uint64(fnvOffset)
 			for e := a + 1; e <= min(n, a+longest); e++ {
 				h = (h ^ uint64(s[e-1]|0x20)) * fnvPrime
+				if !vocab.leads(h) {
+					break
+				}
 				if v := best[a] + int32((e-a)*(e-a)); e > a+1 && v > best[e] && vocab.has(h) {
 					best[e], from[e] = v, int16(a)
 				}

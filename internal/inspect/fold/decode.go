@@ -30,6 +30,7 @@ func isWord(c byte) bool {
 // recogniser that fails remembers how far it looked, so the pass is linear.
 func (t *Text) decode() bool {
 	b := t.Bytes
+	t.work += len(b)
 	last := 0
 	var blob, spaced, pairs, run int // looked up to here in vain
 	changed := false
@@ -74,6 +75,7 @@ func (t *Text) decode() bool {
 		}
 		if i >= blob {
 			dec, z, way, ok := t.blob(i)
+			t.work += z - i
 			if ok {
 				replace(dec, i, z, way)
 				i = z
@@ -83,6 +85,7 @@ func (t *Text) decode() bool {
 		}
 		if i >= pairs {
 			dec, z, ok := t.pairs(i)
+			t.work += z - i
 			if ok {
 				replace(dec, i, z, Hex)
 				i = z
@@ -92,6 +95,7 @@ func (t *Text) decode() bool {
 		}
 		if i >= spaced {
 			dec, z, ok := t.spaced(i)
+			t.work += z - i
 			if ok {
 				replace(dec, i, z, Spaced)
 				i = z
@@ -101,6 +105,7 @@ func (t *Text) decode() bool {
 		}
 		if i >= run {
 			z, way := t.cipher(i)
+			t.work += z - i
 			if way != 0 {
 				if !changed {
 					t.begin()
@@ -134,10 +139,12 @@ func (t *Text) decode() bool {
 func (t *Text) carry(a, z int) {
 	at := len(t.alt)
 	t.raw(a, z)
+	t.work += z - a
 	for _, r := range t.Regions {
 		if r.Start >= z {
 			break
 		}
+		t.work++
 		if r.End > a {
 			t.note(at+max(r.Start, a)-a, at+min(r.End, z)-a, r.Way)
 		}
@@ -249,13 +256,22 @@ func readable(s []byte) bool {
 	}
 	letters, total := 0, 0
 	for i := 0; i < len(s); {
+		total++
+		if c := s[i]; c < utf8.RuneSelf {
+			i++
+			switch {
+			case inWord[c] != 0 && c != '\'' || c == ' ':
+				letters++
+			case c < ' ' && c != '\n' && c != '\t' && c != '\r' || c == 0x7f:
+				return false
+			}
+			continue
+		}
 		r, n := utf8.DecodeRune(s[i:])
 		i += n
-		total++
 		switch {
-		case r == ' ' || unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r):
+		case unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r):
 			letters++
-		case r == '\n' || r == '\t' || r == '\r':
 		case !unicode.IsPrint(r) && !unicode.Is(unicode.Cf, r):
 			return false
 		}
@@ -355,12 +371,52 @@ func (t *Text) entity(i int) (dec []byte, z int) {
 		return nil, 0
 	}
 	z++
+	if r := reference(b[i+1 : z-1]); r > 0 {
+		t.scratch = utf8.AppendRune(t.scratch[:0], r)
+		return t.scratch, z
+	}
 	raw := string(b[i:z])
 	s := html.UnescapeString(raw)
 	if s == raw {
 		return nil, 0
 	}
 	return []byte(s), z
+}
+
+// reference reads the references that make up nearly all: numbers of printable
+// characters, and the five of XML. 0 leaves it to package html.
+func reference(name []byte) rune {
+	if name[0] != '#' {
+		switch string(name) {
+		case "amp":
+			return '&'
+		case "lt":
+			return '<'
+		case "gt":
+			return '>'
+		case "quot":
+			return '"'
+		}
+		return 0
+	}
+	digits, base := name[1:], rune(10)
+	if len(digits) > 0 && digits[0]|0x20 == 'x' {
+		digits, base = digits[1:], 16
+	}
+	if len(digits) == 0 || len(digits) > 6 {
+		return 0
+	}
+	r := rune(0)
+	for _, c := range digits {
+		if !isDigit(c) && (base == 10 || !isHexDigit(c)) {
+			return 0
+		}
+		r = r*base + rune(hexValue(c))
+	}
+	if r < ' ' || r >= 0x7f && r < 0xA0 || r >= 0xD800 && r < 0xE000 || r > unicode.MaxRune {
+		return 0
+	}
+	return r
 }
 
 // escape decodes one backslash escape of JSON, JavaScript, C or CSS.
@@ -444,6 +500,7 @@ func (t *Text) escape(i int) (dec []byte, z int) {
 func (t *Text) leet(i int) (dec []byte, z int) {
 	b := t.Bytes
 	alpha, odd := 0, 0
+	t.work += 24
 	for z = i; z < len(b) && z-i < 24; z++ {
 		c := b[z]
 		if isAlpha(c) {

@@ -81,6 +81,7 @@ type Text struct {
 
 	from, to []uint32 // per byte the original extent; empty when it is the identity
 	n        int      // len of the original
+	work     int      // bytes looked at, for the test that it is linear
 
 	// the other buffer of each pass
 	alt        []byte
@@ -114,7 +115,7 @@ func (t *Text) Fold(src string) {
 	if len(src) > 1<<30 {
 		src = src[:1<<30]
 	}
-	t.n = len(src)
+	t.n, t.work = len(src), 0
 	t.Ways, t.Truncated = 0, false
 	t.Regions = t.Regions[:0]
 	t.from, t.to = t.from[:0], t.to[:0]
@@ -164,7 +165,7 @@ func (t *Text) plain() {
 	for range 4 {
 		n := len(t.Bytes)
 		t.chars()
-		if len(t.Bytes) == n || norm.NFKC.IsNormal(t.Bytes) {
+		if len(t.Bytes) == n || stable(t.Bytes) {
 			return
 		}
 	}

@@ -2,45 +2,11 @@ package fold
 
 import (
 	"slices"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
-
-// tableEnd bounds the runes whose plain form is computed once.
-const tableEnd = 0x3100
-
-// plainTable holds the plain forms of runes below tableEnd: an offset and a
-// length into one arena. Eleven thousand runes take about two milliseconds.
-var plainTable = sync.OnceValue(func() *table {
-	t := &table{}
-	for r := rune(utf8.RuneSelf); r < tableEnd; r++ {
-		start := len(t.arena)
-		t.arena = appendStable(t.arena, r)
-		t.at[r] = uint32(start)<<8 | uint32(len(t.arena)-start)
-	}
-	return t
-})
-
-type table struct {
-	at    [tableEnd]uint32
-	arena []byte
-}
-
-func (t *table) plain(dst []byte, r rune) []byte {
-	switch {
-	case r < utf8.RuneSelf:
-		return append(dst, byte(r))
-	case r < tableEnd:
-		e := t.at[r]
-		return append(dst, t.arena[e>>8:e>>8+e&0xff]...)
-	case r >= 0x3400 && r <= 0x9FFF, r >= 0xAC00 && r <= 0xD7A3:
-		return utf8.AppendRune(dst, r)
-	}
-	return appendStable(dst, r)
-}
 
 // appendStable appends the plain form of the plain form, as often as it
 // changes.
@@ -195,177 +161,18 @@ var twin = func() map[rune]byte {
 	return m
 }()
 
-// chars is the pass that writes the plain form of every rune.
-func (t *Text) chars() {
-	tab := plainTable()
-	t.begin()
-	src := t.Bytes
-	limit := t.n*maxGrowth + 4096
-	p := pen{t: t, word: 0}
-	open := 0
-	for i := 0; i < len(src); {
-		for open < len(t.Regions) && t.Regions[open].End <= i {
-			t.Regions[open].End = len(t.alt)
-			open++
-		}
-		if open < len(t.Regions) && t.Regions[open].Start == i {
-			t.Regions[open].Start = len(t.alt)
-		}
-		if c := src[i]; c < utf8.RuneSelf {
-			t.alt = append(t.alt, c)
-			t.afrom, t.ato = append(t.afrom, t.from[i]), append(t.ato, t.to[i])
-			p.ascii(c)
-			i++
-			continue
-		}
-		// Full-width ASCII is frequent and needs no tables.
-		if r := fullwidth(src[i:]); r != 0 {
-			p.rune(tab, r, i, i+3, limit)
-			i += 3
-			continue
-		}
-		j := i
-		for j < len(src) && src[j] >= utf8.RuneSelf {
-			if src[j] == 0xEF && fullwidth(src[j:]) != 0 {
-				break
-			}
-			if open < len(t.Regions) && j > i && (t.Regions[open].End == j || t.Regions[open].Start == j) {
-				break
-			}
-			j++
-		}
-		run := src[i:j]
-		if norm.NFKC.IsNormal(run) {
-			for k := 0; k < len(run); {
-				r, n := utf8.DecodeRune(run[k:])
-				p.rune(tab, r, i+k, i+k+n, limit)
-				k += n
-			}
-		} else {
-			it := &t.iter
-			it.Init(norm.NFKC, run)
-			var from, to int // a rune that grows comes in pieces, the later ones of no width
-			for !it.Done() {
-				at := it.Pos()
-				seg := it.Next()
-				if q := it.Pos(); q > at {
-					from, to = at, q
-				} else if at == 0 || at != to {
-					_, n := utf8.DecodeRune(run[at:])
-					from, to = at, at+n
-				}
-				for len(seg) > 0 {
-					r, n := utf8.DecodeRune(seg)
-					p.rune(tab, r, i+from, i+to, limit)
-					seg = seg[n:]
-				}
-			}
-		}
-		i = j
-	}
-	p.end()
-	for ; open < len(t.Regions); open++ {
-		t.Regions[open].End = len(t.alt)
-	}
-	// The regions were moved in place; words found to mix scripts were noted apart.
-	t.aregions = mergeRegions(t.Regions, t.aregions)
-	t.commit()
-}
-
-// fullwidth returns the ASCII character whose full-width form begins s, or 0.
-func fullwidth(s []byte) rune {
-	if len(s) < 3 || s[0] != 0xEF || s[1] != 0xBC && s[1] != 0xBD {
-		return 0
-	}
-	r := rune(0xF000) | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F)
-	if s[2]&0xC0 != 0x80 || r < 0xFF01 || r > 0xFF5E {
-		return 0
-	}
-	return r - 0xFEE0
-}
-
-// pen writes to the other buffer and watches the word it is in.
-type pen struct {
-	t              *Text
-	word           int  // where the word began
-	latin, foreign bool // what it holds so far
-	after          bool // the word before was Latin
-}
-
-func (p *pen) ascii(c byte) {
-	if isAlpha(c) {
-		p.latin = true
-	} else if !isDigit(c) && c != '\'' {
-		// the word ends before c
-		t := p.t
-		n := len(t.alt) - 1
-		f, e := t.afrom[n], t.ato[n]
-		t.alt, t.afrom, t.ato = t.alt[:n], t.afrom[:n], t.ato[:n]
-		p.end()
-		t.alt, t.afrom, t.ato = append(t.alt, c), append(t.afrom, f), append(t.ato, e)
-		p.word = len(t.alt)
-	}
-}
-
-func (p *pen) end() {
-	if p.foreign {
-		p.latin = p.t.unmix(p.word, p.latin, p.after) || p.latin
-	}
-	if len(p.t.alt) > p.word {
-		p.after = p.latin
-	}
-	p.latin, p.foreign = false, false
-}
-
-// rune writes the plain form of r, which stands for Bytes[from:to].
-func (p *pen) rune(tab *table, r rune, from, to, limit int) {
-	t := p.t
-	if len(t.alt) >= limit {
-		return
-	}
-	if hides(r) {
-		t.Ways |= Invisible
-	}
-	start := len(t.alt)
-	t.alt = tab.plain(t.alt, r)
-	n := len(t.alt)
-	if n == start {
-		return
-	}
-	for k := start; k < n; k++ {
-		t.afrom, t.ato = append(t.afrom, t.from[from]), append(t.ato, t.to[to-1])
-	}
-	if r >= 0xE0020 && r <= 0xE007E {
-		t.note(start, n, Tags)
-	}
-	if c := t.alt[start]; c < utf8.RuneSelf {
-		if n == start+1 {
-			p.ascii(c)
-		} else if isAlpha(c) {
-			p.latin = true
-		} else {
-			p.end()
-			p.word = n
-		}
-		return
-	}
-	q, _ := utf8.DecodeRune(t.alt[start:])
-	if _, ok := twin[q]; ok {
-		p.foreign = true
-	}
-}
-
 // unmix turns the look-alike letters of the word alt[word:] into Latin ones. A
 // word wholly of another script stays unless every letter is a look-alike and
 // the result is a common English word; a short one counts only in Cyrillic and
 // after a Latin word, for formulas name things α and β.
 func (t *Text) unmix(word int, mixed, after bool) bool {
 	b := t.alt
+	t.work += len(b) - word
 	s := t.scratch[:0]
 	for k := word; k < len(b); {
 		r, n := utf8.DecodeRune(b[k:])
 		after = after && r >= 0x400
-		if c, ok := twin[r]; ok {
+		if c := twinOf(r); c != 0 {
 			s = append(s, c)
 		} else if n > 1 && !mixed {
 			return false
@@ -382,7 +189,7 @@ func (t *Text) unmix(word int, mixed, after bool) bool {
 	for k := word; k < len(b); {
 		r, n := utf8.DecodeRune(b[k:])
 		m := n
-		if _, ok := twin[r]; ok {
+		if twinOf(r) != 0 {
 			m = 1
 		}
 		f, e := t.afrom[k], t.ato[k+n-1]
@@ -395,6 +202,24 @@ func (t *Text) unmix(word int, mixed, after bool) bool {
 	t.alt, t.afrom, t.ato = b[:out], t.afrom[:out], t.ato[:out]
 	t.note(word, out, Lookalike)
 	return true
+}
+
+// twinEnd is past the last letter of twin.
+const twinEnd = 0x600
+
+// twins is twin as a table.
+var twins = func() (t [twinEnd]byte) {
+	for r, c := range twin {
+		t[r] = c
+	}
+	return t
+}()
+
+func twinOf(r rune) byte {
+	if r < twinEnd {
+		return twins[r]
+	}
+	return 0
 }
 
 // mergeRegions appends to dst the regions of a, which are in order, between

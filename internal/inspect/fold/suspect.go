@@ -6,6 +6,7 @@ import "unicode/utf8"
 // errs on the side of yes, but seldom: ordinary text must not pay for decode.
 func (t *Text) suspect() bool {
 	b := t.Bytes
+	t.work += len(b)
 	ciphered, singles, pairs := 0, 0, 0
 	run := 0 // where the current run of base64 characters began
 	for i := 0; i < len(b); {
