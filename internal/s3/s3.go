@@ -120,6 +120,9 @@ func Open(ctx context.Context, c Config) (*Bucket, error) {
 	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(c.Region),
+		// Who reads compares digests of its own; bytes that changed are a finding,
+		// not a fault of the connection.
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, longestPause })
 		}),

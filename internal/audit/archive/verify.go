@@ -77,6 +77,7 @@ type walk struct {
 	anchor  string // the first segment's key, which the log's changes of keys follow
 	last    *segment
 	version string // of last
+	noted   int64  // the size whose checkpoint was looked at
 	row     func() (Entry, error, bool)
 	next    *Entry // the ledger's next, nil at its end
 }
@@ -178,9 +179,12 @@ func (w *walk) object(ctx context.Context, versions []Version, after int64) (boo
 	expect := w.chain.tree.Size() + 1
 	switch {
 	case first == 0 || w.chain.begun && first < expect:
-		w.find(Finding{Object: key, Version: versions[0].ID, Check: "stray", Why: "it is no part of the archive: somebody else can write to the bucket"})
+		w.stray(versions[0])
 		return true, nil
 	case w.chain.begun && first > expect:
+		if alone, err := w.alone(ctx, versions); err != nil || !alone {
+			return true, err
+		}
 		w.find(Finding{Object: SegmentKey(w.tenant, expect), Check: "missing", Why: fmt.Sprintf("the archive goes on at record %d", first)})
 		return false, nil
 	case !w.chain.begun:
@@ -198,6 +202,34 @@ func (w *walk) object(ctx context.Context, versions []Version, after int64) (boo
 		return false, err
 	}
 	return true, w.accept(ctx, versions, found, row)
+}
+
+// alone tells whether a key beyond what comes next has a segment of this log:
+// then what is between is missing. Otherwise anybody may have put it there.
+func (w *walk) alone(ctx context.Context, versions []Version) (bool, error) {
+	for _, v := range versions {
+		if v.Deleted {
+			continue
+		}
+		o, err := w.Bucket.Get(ctx, v.Key, v.ID)
+		if err != nil {
+			return false, err
+		}
+		s, err := inspect(o.Body, verify.Options{Key: w.anchor}, nil)
+		_ = o.Body.Close()
+		var bad *ErrWrong
+		if err == nil && s.first == numberIn(w.tenant, v.Key) {
+			return true, nil
+		} else if err != nil && !errors.As(err, &bad) {
+			return false, err
+		}
+	}
+	w.stray(versions[0])
+	return false, nil
+}
+
+func (w *walk) stray(v Version) {
+	w.find(Finding{Object: v.Key, Version: v.ID, Check: "stray", Why: "it is no part of the archive: somebody else can write to the bucket"})
 }
 
 // before judges what should stand before the first object that is there.
@@ -223,6 +255,7 @@ type candidate struct {
 	seg     *segment
 	chain   *chain
 	vkey    string
+	beside  []Finding // versions of the same key that are not ours
 }
 
 // choose finds our version among those of a key: one that verifies, and joins
@@ -271,12 +304,7 @@ func (w *walk) choose(ctx context.Context, versions []Version, row *Entry, after
 		}
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.seg.last, b.seg.last))
 	})
-	for _, f := range bad {
-		if f.Version == versions[0].ID { // told by accept, with what it means
-			continue
-		}
-		w.find(f)
-	}
+	best.beside = bad
 	return &best, nil
 }
 
@@ -307,7 +335,7 @@ func (w *walk) under(ctx context.Context, v Version, vkey string) (c candidate, 
 	if n := numberIn(w.tenant, v.Key); n != s.first {
 		return c, o.VKey, wrong("segment", "it begins at record %d", s.first)
 	}
-	return candidate{v, s, next, vkey}, o.VKey, next.signed(v.Key, s.tree)
+	return candidate{v, s, next, vkey, nil}, o.VKey, next.signed(v.Key, s.tree)
 }
 
 // accept takes a segment into the chain and judges its surroundings: whether it
@@ -328,12 +356,18 @@ func (w *walk) accept(ctx context.Context, versions []Version, c *candidate, row
 		}
 		w.find(Finding{key, top.ID, "latest", what + "; ours, " + c.version.ID + ", is there and verifies"})
 	}
+	for _, f := range c.beside {
+		if f.Version != versions[0].ID {
+			w.find(f)
+		}
+	}
 	if row != nil && (row.Digest != s.digest || row.Last != s.last) {
 		w.find(Finding{key, c.version.ID, "ledger", "it verifies, and is not the one that the ledger remembers"})
 	}
-	if err := w.locked(ctx, key, c.version.ID, s.newest); err != nil {
+	if err := w.locked(ctx, key, c.version.ID, s.newest); err != nil || w.noted == s.tree.N {
 		return err
 	}
+	w.noted = s.tree.N
 	return w.checkpoint(ctx, s)
 }
 

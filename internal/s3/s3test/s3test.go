@@ -181,6 +181,41 @@ func (s *Server) Stop(t testing.TB) {
 	<-s.exited
 }
 
+// Damage changes the latest version of an object on the disk, and Remove takes
+// all its versions away: what no lock keeps the disk's owner from.
+func (s *Server) Damage(t testing.TB, bucket, key string) {
+	t.Helper()
+	path := filepath.Join(s.dir, "data", bucket, key)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) // in place: attributes stay
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remove is Damage's worse kin.
+func (s *Server) Remove(t testing.TB, bucket, key string) {
+	t.Helper()
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:])
+	for _, path := range []string{
+		filepath.Join(s.dir, "data", bucket, key),
+		filepath.Join(s.dir, "versions", bucket, name[:2], name[2:4], name[4:6], name), // versitygw's layout
+	} {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Client is an S3 client of whoever holds the bucket's root credentials: what a
 // lock must hold against.
 func (s *Server) Client() *s3.Client {
