@@ -99,7 +99,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing}); err != nil {
+	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing, Reads: readsFolder(c)}); err != nil {
 		return nil, err
 	}
 	a.onClose(a.Store.Close)
@@ -113,6 +113,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		return nil, err
 	}
 	if a.House, err = rooms.Enter(scope); err != nil {
+		return nil, err
+	}
+	if err := a.keepLog(ctx, scope); err != nil {
 		return nil, err
 	}
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/Nissimmiracles/openclaw/internal/audit"
 )
 
 // Secret is a value that is never shown: it prints as whether it is set.
@@ -86,7 +88,7 @@ type Config struct {
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
 
 	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql,s3" doc:"where the audit log lives; postgresql always, s3 besides archives it under object lock"`
-	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days; seven years. Nothing is deleted by this release, so everything is kept longer"`
+	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days that bodies are kept; seven years. More than is in force takes force at the start, less only by a decision (openclaw audit retention)"`
 	AuditKeyFile    string   `env:"AUDIT_SIGNING_KEY_FILE" example:"/etc/openclaw/audit.pem" doc:"Ed25519 key that signs the audit log's checkpoints, PEM; in dev one is made"`
 	AuditOldKeyFile string   `env:"AUDIT_PREVIOUS_KEY_FILE" example:"/etc/openclaw/audit-old.pem" doc:"the key before it, from a change of keys until every log is signed with the new one"`
 
@@ -244,7 +246,7 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		"REPLICAS":                 c.Replicas < 1 || c.Replicas > 10_000,
 		"RATE_LIMIT_TIMEOUT":       c.LimitTimeout < time.Millisecond || c.LimitTimeout > 10*time.Second,
 		"RATE_LIMIT_LEASE":         c.LimitLease < 0 || c.LimitLease > 10_000,
-		"AUDIT_LOG_RETENTION_DAYS": c.AuditRetention < 1 || c.AuditRetention > 36_500,
+		"AUDIT_LOG_RETENTION_DAYS": c.AuditRetention < audit.MinRetention || c.AuditRetention > audit.MaxRetention,
 		"AUDIT_ARCHIVE_AFTER":      c.ArchiveAfter < time.Second || c.ArchiveAfter > 24*time.Hour,
 		"MAX_CONNECTIONS":          c.MaxConns < 1 || c.MaxConns > 10_000_000,
 	} {
@@ -338,6 +340,9 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		say("WAF_RULES", "a name is empty; as in WAF_RULES=core,/etc/openclaw/waf.conf")
 	}
 	if c.Env == "production" {
+		if c.AuditRetention < audit.SoundRetention {
+			say("AUDIT_LOG_RETENTION_DAYS", "%d days are fewer than incidents take to be found; ENV=production wants %d or more", c.AuditRetention, audit.SoundRetention)
+		}
 		for _, off := range c.Off() {
 			say(off, "switched off, which ENV=production does not start with; unset it")
 		}

@@ -40,6 +40,7 @@ type Exchange struct {
 	settled bool         // its event is written, or will be by whoever wrote the change
 	trail   []string     // stages passed, for the test of their order
 	guard   *guard
+	owed    *plane.Promise // a plain read's record, promised before its answer
 
 	named       authn.Principal // whom a credential names that no longer stands
 	upstream    *upstream.Route // nil: the platform's own API

@@ -23,7 +23,8 @@ import (
 )
 
 // trace is what happened to one request, in order: stages, "handler",
-// "recorded" when an event became durable, "noted" when one was queued, and
+// "recorded" when an event became durable, "promised" when one was counted that
+// will follow, "noted" when it was queued, and
 // "answered" when the status went out.
 type trace struct {
 	mu    sync.Mutex
@@ -64,7 +65,16 @@ func (r *register) AuditSettings(context.Context, tenant.Scope) (audit.Settings,
 	return audit.Settings{}, nil
 }
 
-func (r *register) Note(_ context.Context, _ tenant.Scope, ev audit.Event) error {
+func (r *register) Promise(context.Context, tenant.Scope) error {
+	r.trace.add("promised")
+	return nil
+}
+
+func (r *register) Note(ctx context.Context, s tenant.Scope, ev audit.Event) error {
+	return r.Keep(ctx, s, ev)
+}
+
+func (r *register) Keep(_ context.Context, _ tenant.Scope, ev audit.Event) error {
 	r.keep(ev)
 	r.trace.add("noted")
 	return nil
@@ -179,7 +189,7 @@ func (f *fixture) stagesSoFar() (out []string) {
 	f.trace.mu.Lock()
 	defer f.trace.mu.Unlock()
 	for _, s := range f.trace.steps {
-		if s != "recorded" && s != "noted" && s != "answered" && s != "handler" {
+		if s != "recorded" && s != "noted" && s != "promised" && s != "answered" && s != "handler" {
 			out = append(out, s)
 		}
 	}
@@ -222,7 +232,7 @@ func TestOrder(t *testing.T) {
 		status int
 		trace  string
 	}{
-		"allowed":                                    {request("POST", "/things", "developer", `{"name":"x"}`), 200, "shield limits authn quota policy scope inspect handler answered noted"},
+		"allowed":                                    {request("POST", "/things", "developer", `{"name":"x"}`), 200, "shield limits authn quota policy scope inspect handler promised answered noted"},
 		"public":                                     {request("GET", "/open", "", ""), 200, "shield limits authn quota policy scope inspect handler answered"},
 		"preflight":                                  {preflight, 204, "shield limits answered"},
 		"a malformed target, too long, nobody":       {request("POST", "/"+strings.Repeat("a", 9000), "", tooLong), 404, ""},

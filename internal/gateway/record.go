@@ -89,8 +89,9 @@ func (x *Exchange) readEvent(status int) audit.Event {
 	return ev
 }
 
-// settleRead makes a plain read durable before its answer, for tenants that ask
-// for it; a tenant whose wish cannot be read is taken to.
+// settleRead promises a plain read's record before its answer, so that a crash
+// can tell how many it swallowed, and makes it durable before the answer for
+// tenants that ask for it; a tenant whose wish cannot be read is taken to.
 func (x *Exchange) settleRead(status int) error {
 	if !x.plainRead() || x.Scope.Check() != nil {
 		return nil
@@ -98,6 +99,12 @@ func (x *Exchange) settleRead(status int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.Request.Context()), recordTime)
 	defer cancel()
 	if s, err := x.Room.AuditSettings(ctx); err == nil && !s.DurableReads {
+		p, err := x.Room.Promise(ctx)
+		if err != nil {
+			x.gate.cfg.Logger.Error("a read could not be promised", "request_id", x.ID, "error", err)
+			return err
+		}
+		x.owed = &p
 		return nil
 	}
 	x.settled = true
@@ -188,9 +195,9 @@ func (g *Gateway) record(x *Exchange) {
 	if x.fault != nil {
 		code = x.fault.Code
 	}
-	if x.plainRead() && x.guard.status != 0 {
+	if x.owed != nil {
 		x.settled = true
-		if err := x.Room.Note(context.WithoutCancel(x.Request.Context()), x.readEvent(x.guard.status)); err != nil {
+		if err := x.owed.Keep(context.WithoutCancel(x.Request.Context()), x.readEvent(x.guard.status)); err != nil {
 			g.cfg.Logger.Error("a read could not be recorded", "request_id", x.ID, "error", err)
 		}
 	}

@@ -25,6 +25,8 @@ type Store interface {
 	Change(context.Context, tenant.Scope, audit.Event, func(Tx) error) (audit.Receipt, error)
 	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
 	Note(context.Context, tenant.Scope, audit.Event) error
+	Promise(context.Context, tenant.Scope) error
+	Keep(context.Context, tenant.Scope, audit.Event) error
 	Act(context.Context, tenant.Scope, audit.Event, Deed) (audit.Receipt, error)
 	AuditSettings(context.Context, tenant.Scope) (audit.Settings, error)
 }
@@ -85,6 +87,21 @@ func (r Room) Record(ctx context.Context, ev audit.Event) (audit.Receipt, error)
 // full queue makes the caller wait.
 func (r Room) Note(ctx context.Context, ev audit.Event) error {
 	return r.store.Note(ctx, r.scope, ev)
+}
+
+// Promise counts a note before what it tells of is shown, and returns when that
+// outlives this process: after a crash the log says how many promised notes it
+// does not have. An error means that nothing may be shown.
+func (r Room) Promise(ctx context.Context) (Promise, error) {
+	return Promise{r}, r.store.Promise(ctx, r.scope)
+}
+
+// Promise is a note that is owed. The zero Promise panics.
+type Promise struct{ room Room }
+
+// Keep writes the note as Room.Note does, once.
+func (p Promise) Keep(ctx context.Context, ev audit.Event) error {
+	return p.room.store.Keep(ctx, p.room.scope, ev)
 }
 
 // Act does what no transaction covers (a model call, a kill, an egress): ev is

@@ -7,4 +7,9 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(readerDir) != "" {
+		reader() // the process that TestACrashTellsWhatItLost kills
+	}
+	os.Exit(pgtest.Run(m))
+}

@@ -35,6 +35,10 @@ type Config struct {
 	// Signing is the audit log's; without a key this store leaves the signing
 	// of checkpoints to others.
 	Signing Signing
+	// Reads is a folder on this machine for the counters that let a crash tell
+	// exactly how many plain reads it kept from the log; "" has it tell at most
+	// how many.
+	Reads string
 }
 
 // Store is the plane's, identity's and tenants' store. It is safe for
@@ -48,6 +52,7 @@ type Store struct {
 	seq      *sequencer
 	pub      *publisher // nil: no key
 	acts     *acts
+	reads    *reads
 	tenants  tenantCache
 	settings settingsCache
 	cosign   cosigning
@@ -102,6 +107,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("sign in as a replica: %w", translate(err))
 	}
+	if s.reads, err = startReads(s, cfg.Reads); err != nil {
+		pool.Close()
+		return nil, err
+	}
 	if cfg.Signing.Key != nil {
 		if s.pub, err = newPublisher(ctx, s, cfg.Signing); err != nil {
 			pool.Close()
@@ -120,6 +129,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() {
 	s.recorder.stop()
 	s.seq.stop()
+	s.reads.stop()
 	if s.pub != nil {
 		s.pub.stop()
 	}

@@ -46,14 +46,25 @@ func (s *Store) RecordAll(ctx context.Context, scope tenant.Scope, events []audi
 }
 
 // Note queues ev and returns; its commit follows within milliseconds. Notes
-// that cannot be written are counted and logged, not lost in silence.
+// that cannot be written are counted and reported, not lost in silence.
 func (s *Store) Note(ctx context.Context, scope tenant.Scope, ev audit.Event) error {
-	j, err := s.seal(scope, ev)
-	if err != nil {
+	if err := s.Promise(ctx, scope); err != nil {
 		return err
 	}
-	j.done = nil
-	return s.recorder.enqueue(ctx, j)
+	return s.Keep(ctx, scope, ev)
+}
+
+// Keep is Note for an event that Promise has counted.
+func (s *Store) Keep(ctx context.Context, scope tenant.Scope, ev audit.Event) error {
+	j, err := s.seal(scope, ev)
+	if err == nil {
+		j.done = nil
+		err = s.recorder.enqueue(ctx, j)
+	}
+	if err != nil {
+		s.reads.answer(scope.ID(), err)
+	}
+	return err
 }
 
 // NotesLost counts notes that could not be written since the start.

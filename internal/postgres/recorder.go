@@ -220,11 +220,14 @@ func (r *recorder) answer(batch []*job, err error) {
 		case j.done != nil:
 			j.done <- err
 		case err != nil:
+			r.s.reads.answer(j.scope.ID(), err)
 			r.lost.Add(int64(len(j.events)))
 			for i := range j.events {
 				e := &j.events[i]
 				r.s.log.Error("an event was not recorded", "tenant", j.scope.ID().String(), "type", e.Type, "request_id", e.RequestID, "error", err)
 			}
+		default:
+			r.s.reads.answer(j.scope.ID(), nil)
 		}
 	}
 }
@@ -268,7 +271,11 @@ func (r *recorder) commit(batch []*job, hurry bool) error {
 func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
 	var opens, closes [][16]byte
 	events := make([]*record.Sealed, 0, len(jobs))
+	notes := 0
 	for _, j := range jobs {
+		if j.done == nil {
+			notes++
+		}
 		for _, q := range j.statements {
 			b.Queue(q.SQL, q.Arguments...)
 		}
@@ -289,4 +296,5 @@ func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
 		b.Queue(closeIntents, [16]byte(id), closes)
 	}
 	queueEvents(b, id, events)
+	r.s.reads.tally(b, id, notes)
 }

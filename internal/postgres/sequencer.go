@@ -128,6 +128,9 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 	if err := q.closeOrphans(ctx, ids); err != nil {
 		return err
 	}
+	if err := q.s.reads.sweep(ctx, ids); err != nil {
+		return err
+	}
 	b := &pgx.Batch{}
 	for _, id := range ids {
 		b.Queue(setTenant, id)

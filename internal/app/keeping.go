@@ -1,0 +1,32 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
+)
+
+// readsFolder is where this process keeps the counters that tell after a crash
+// how many reads it swallowed.
+func readsFolder(c Config) string {
+	if c.Data == "" {
+		return ""
+	}
+	return filepath.Join(c.Data, "reads")
+}
+
+// keepLog holds the log to its retention: what the configuration asks for if it
+// is more than is in force, and the deletion of what is past it.
+func (a *App) keepLog(ctx context.Context, house tenant.Scope) error {
+	days, err := a.Store.KeepFor(ctx, house, a.Config.AuditRetention)
+	if err != nil {
+		return err
+	}
+	if days > a.Config.AuditRetention {
+		a.log.Warn("AUDIT_LOG_RETENTION_DAYS asks for less than is in force; only `openclaw audit retention` lowers it",
+			"configured", a.Config.AuditRetention, "in_force", days)
+	}
+	a.onClose(a.Store.StartExpiry())
+	return nil
+}
