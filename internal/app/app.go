@@ -206,6 +206,9 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err := a.startWitnesses(); err != nil {
 		return nil, err
 	}
+	if err := a.startAnchors(); err != nil {
+		return nil, err
+	}
 	routes := gateway.NewRoutes()
 	deps := api.Deps{
 		Identity: a.Identity, Tenants: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,

@@ -87,7 +87,7 @@ type Config struct {
 	IPLimit        int           `env:"DDOS_IP_LIMIT" envDefault:"1000" example:"1000" doc:"requests per minute and address"`
 	BlockCeiling   time.Duration `env:"DDOS_BLOCK_DURATION" envDefault:"1h" example:"1h" doc:"longest automatic block"`
 
-	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql,s3" doc:"where the audit log lives; postgresql always, s3 besides archives it under object lock"`
+	AuditStorage    []string `env:"AUDIT_LOG_STORAGE" envDefault:"postgresql" example:"postgresql,s3" doc:"where the audit log lives; postgresql always, s3 besides archives it under object lock, blockchain anchors the house log's roots in an EVM chain"`
 	AuditRetention  int      `env:"AUDIT_LOG_RETENTION_DAYS" envDefault:"2555" example:"2555" doc:"days that bodies are kept; seven years. More than is in force takes force at the start, less only by a decision (openclaw audit retention)"`
 	AuditKeyFile    string   `env:"AUDIT_SIGNING_KEY_FILE" example:"/etc/openclaw/audit.pem" doc:"Ed25519 key that signs the audit log's checkpoints, PEM; in dev one is made"`
 	AuditOldKeyFile string   `env:"AUDIT_PREVIOUS_KEY_FILE" example:"/etc/openclaw/audit-old.pem" doc:"the key before it, from a change of keys until every log is signed with the new one"`
@@ -105,6 +105,14 @@ type Config struct {
 	AuditS3PathStyle   bool   `env:"AUDIT_S3_PATH_STYLE" envDefault:"false" example:"true" doc:"the bucket stands in the path, not in the host's name"`
 	AuditS3Credentials string `env:"AUDIT_S3_CREDENTIALS_FILE" example:"/etc/openclaw/s3-credentials" doc:"shared credentials file, its default profile; without it the SDK's standard chain: AWS_ variables, ~/.aws, web identity, roles of the container or the instance"`
 	AuditS3CAFile      string `env:"AUDIT_S3_CA_FILE" example:"/etc/openclaw/s3-ca.pem" doc:"who signs the server's certificate, PEM, when not the system's authorities"`
+
+	ChainRPC           Secret        `env:"AUDIT_CHAIN_RPC_URL" example:"https://node.example.com" doc:"JSON-RPC of the EVM chain that AUDIT_LOG_STORAGE=postgresql,blockchain anchors the house log in"`
+	ChainID            uint64        `env:"AUDIT_CHAIN_ID" example:"1" doc:"the chain's id (EIP-155); a node of another chain is refused"`
+	ChainKeyFile       string        `env:"AUDIT_CHAIN_KEY_FILE" example:"/etc/openclaw/chain.key" doc:"secp256k1 key that pays, 64 hex digits, mode 0600; used for nothing else"`
+	ChainEvery         time.Duration `env:"AUDIT_CHAIN_EVERY" envDefault:"1h" example:"1h" doc:"between anchors, 1m or more"`
+	ChainMaxFee        Wei           `env:"AUDIT_CHAIN_MAX_FEE" envDefault:"1000000gwei" example:"1000000gwei" doc:"most that one transaction may cost, in wei, gwei or ether, whatever the node asks"`
+	ChainMaxPerDay     Wei           `env:"AUDIT_CHAIN_MAX_FEE_DAY" envDefault:"24000000gwei" example:"24000000gwei" doc:"most that the transactions of 24 hours may cost"`
+	ChainConfirmations int           `env:"AUDIT_CHAIN_CONFIRMATIONS" envDefault:"12" example:"12" doc:"blocks that make an anchor final, its own counted"`
 
 	Monitoring  bool   `env:"MONITORING_ENABLED" envDefault:"true" example:"true" doc:"metrics on METRICS_PORT, loopback only"`
 	MetricsPort int    `env:"METRICS_PORT" envDefault:"9090" example:"9090" doc:"Prometheus, on loopback; 0 picks a free one"`
@@ -149,6 +157,7 @@ func Load(environ map[string]string) (Config, error) {
 	var c Config
 	err := env.ParseWithOptions(&c, env.Options{Environment: environ, FuncMap: map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[Networks](): func(s string) (any, error) { return parseNetworks(s) },
+		reflect.TypeFor[Wei]():      func(s string) (any, error) { return parseWei(s) },
 	}})
 	var errs []error
 	var agg env.AggregateError
@@ -264,6 +273,7 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 		say("AUDIT_LOG_STORAGE", "the log is written to postgresql, whatever keeps it besides; as in AUDIT_LOG_STORAGE=postgresql,s3")
 	}
 	errs = append(errs, c.checkArchive()...)
+	errs = append(errs, c.checkChain()...)
 	if c.AuditWitnessEvery < time.Second || c.AuditWitnessEvery > 24*time.Hour {
 		say("AUDIT_WITNESS_EVERY", "want 1s to 24h; as in AUDIT_WITNESS_EVERY=10s")
 	}
@@ -360,7 +370,7 @@ func (c *Config) clientCerts() bool {
 }
 
 // auditStorages are what AUDIT_LOG_STORAGE may name.
-var auditStorages = []string{"postgresql", "s3"}
+var auditStorages = []string{"postgresql", "s3", "blockchain"}
 
 // Off names the protections that are switched off.
 func (c *Config) Off() (off []string) {

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/s3":                {"internal/audit/archive"},
 	"internal/s3/s3test":         {"internal/s3"},
 	"internal/embedded/pgserver": {},
+	"internal/evm":               {"internal/audit/anchor"},
 
 	// The path of a request.
 	"internal/gateway":              {"internal/audit", "internal/authn", "internal/plane", "internal/policy", "internal/quota", "internal/shield/...", "internal/inspect/...", "internal/gateway/...", "internal/fault", "internal/tenant"},

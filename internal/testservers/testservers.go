@@ -6,6 +6,8 @@ package testservers
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,24 +20,18 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
 var (
 	mu    sync.Mutex
-	built = map[string]error{}
-	bin   string
+	built = map[string]string{} // by module, the folder of its binaries
 )
 
-// Cleanup removes what was built. It is for TestMain.
-func Cleanup() {
-	if bin != "" {
-		_ = os.RemoveAll(bin)
-	}
-}
-
 // Build builds packages of the module under this folder and gives the folder of
-// the binaries. Without the module at hand (no network) tests are skipped; in CI
+// the binaries, which is kept in the user's cache: what is up to date is not even
+// linked again. Without the module at hand (no network) tests are skipped; in CI
 // that is a failure.
 func Build(t testing.TB, module string, packages ...string) string {
 	t.Helper()
@@ -44,32 +40,47 @@ func Build(t testing.TB, module string, packages ...string) string {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if bin == "" {
-		dir, err := os.MkdirTemp("", "openclaw-testservers-")
+	if built[module] == "" {
+		dir, err := build(module, packages)
 		if err != nil {
-			t.Fatal(err)
+			err = fmt.Errorf("build the test server %s: %w", module, err)
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
 		}
-		bin = dir
+		built[module] = dir
 	}
-	err, done := built[module]
-	if !done {
-		_, here, _, _ := runtime.Caller(0)
-		cmd := exec.Command("go", append([]string{"build", "-o", bin + string(filepath.Separator)}, packages...)...)
-		cmd.Dir = filepath.Join(filepath.Dir(here), module)
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-		var out []byte
-		if out, err = cmd.CombinedOutput(); err != nil {
-			err = fmt.Errorf("build %s: %w\n%s", module, err, out)
-		}
-		built[module] = err
-	}
+	return built[module]
+}
+
+func build(module string, packages []string) (string, error) {
+	cache, err := os.UserCacheDir()
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		return "", err
 	}
-	return bin
+	_, here, _, _ := runtime.Caller(0)
+	source := filepath.Join(filepath.Dir(here), module)
+	sum := sha256.Sum256([]byte(source)) // two checkouts keep apart
+	dir := filepath.Join(cache, "openclaw-testservers", hex.EncodeToString(sum[:6]), module)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // and gives the lock back
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)...)
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, nil
 }
 
 // EVM is an Ethereum node of a chain that tests command.

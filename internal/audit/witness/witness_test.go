@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,15 +24,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/verify"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	testservers.Cleanup()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const origin = "audit.example/audit/01890a5d-ac96-774b-bcce-b302099a8057"
 
