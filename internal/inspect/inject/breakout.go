@@ -203,6 +203,8 @@ func (s *scan) number(i int) {
 	}
 	n := s.at(j)
 	switch {
+	case j == i+1 && s.bareEquation(i):
+		s.hit(rTautology, 0.55, i, j+1)
 	case n.kind == tOp && n.ch != '!':
 		m := s.at(j + 1)
 		for m.kind == tOp || m.kind == tLP {
@@ -210,6 +212,10 @@ func (s *scan) number(i int) {
 			m = s.at(j + 1)
 		}
 		switch {
+		case m.kind == tNum && j+1 == i+2 && s.swallows(j+2): // 2-1--
+			s.hit(rArithmetic, 0.75, i, j+2)
+		case m.kind == tNum && s.identity(i, n, m):
+			s.hit(rArithmetic, 0.35, i, j+1)
 		case m.id == kSelect && s.selectShape(j+1) >= 1, m.id == kCase, m.class&cTime != 0 && s.at(j+2).kind == tLP, m.id == kIf && s.at(j+2).kind == tLP && n.ch != '/':
 			s.hit(rArithmetic, 0.88, i, j+1)
 		case s.at(j).kind == tLP:
@@ -229,6 +235,22 @@ func (s *scan) number(i int) {
 	case n.kind == tComma && s.at(j+1).kind == tLP && s.at(j+2).id == kSelect:
 		s.hit(rSubselect, 0.9, i, j+2)
 	}
+}
+
+// bareEquation says whether the text is nothing but two numbers and an equals
+// sign, without a space: people put spaces into equations, and write what an
+// expression comes to only after an expression.
+func (s *scan) bareEquation(i int) bool {
+	a, eq, b := s.at(i), s.at(i+1), s.at(i+2)
+	return i == 0 && eq.kind == tCmp && eq.ch == '=' && eq.end-eq.start == 1 && b.kind == tNum && s.at(i+3).kind == tEnd &&
+		a.end == eq.start && eq.end == b.start && a.start == 0 && int(b.end) == len(s.lex.text)
+}
+
+// identity says whether the text is nothing but a number times one, which
+// changes nothing but shows that somebody calculates. That is a hint, no more:
+// sizes and scores look alike.
+func (s *scan) identity(i int, op, m *token) bool {
+	return i == 0 && op.ch == '*' && s.word(i+2) == "1" && s.at(i).end == op.start && op.end == m.start && s.at(i+3).kind == tEnd
 }
 
 // leadingCmp judges a text that begins with a comparison, as a value that was

@@ -83,6 +83,7 @@ type scan struct {
 	bufs  [maxDepth + 4][]byte
 	offs  [maxDepth + 4][]int32
 	x     xssState
+	work  int // bytes and tokens looked at, for the test that it is linear
 }
 
 var pool = sync.Pool{New: func() any { return new(scan) }}
@@ -187,6 +188,7 @@ func scanText(text string, doSQL, doXSS bool) (sql, xss inspect.Verdict) {
 		return sql, xss
 	}
 	s := pool.Get().(*scan)
+	s.work = len(text)
 	s.readings(text, m, doSQL, doXSS)
 	if doSQL {
 		sql = s.verdict(inspect.SQL, rNone+1, rTag)

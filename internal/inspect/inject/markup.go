@@ -49,6 +49,22 @@ var sinkScore = map[string]float64{
 	"constructor": 0.7, "print": 0.4, "open": 0.4, "assign": 0.4, "getscript": 0.8, "expression": 0.5, "console": 0.3, "log": 0.3, "find": 0.2, "reporterror": 0.7, "image": 0.3, "getelementbyid": 0.3, "appendchild": 0.3, "throw": 0.5,
 }
 
+// names answers at a glance, by first and last letter and length, for most words
+// that a table does not have them.
+type names [1024]uint64
+
+func namesOf[V any](m map[string]V) *names {
+	n := new(names)
+	for w := range m {
+		n[ends(w)] |= 1 << min(len(w), 63)
+	}
+	return n
+}
+
+func (n *names) may(w string) bool { return n[ends(w)]&(1<<min(len(w), 63)) != 0 }
+
+var sinkNames, handlerNames = namesOf(sinkScore), namesOf(eventNames)
+
 // lowered copies s in lower case into buf, at most len(buf) bytes.
 func lowered(buf *[40]byte, s string) []byte {
 	n := min(len(s), len(buf))

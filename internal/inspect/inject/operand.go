@@ -114,6 +114,7 @@ func (s *scan) path(i int) (int, operandType) {
 func (s *scan) stringFrom(i int) (int, operandType) {
 	q := s.at(i).ch
 	for j := i + 1; j <= i+stringMax; j++ {
+		s.work++
 		t := s.at(j)
 		if t.kind == tEnd {
 			return j, oOpen
@@ -129,6 +130,7 @@ func (s *scan) stringFrom(i int) (int, operandType) {
 func (s *scan) skipCall(i int) int {
 	depth := 0
 	for j := i; j < i+40; j++ {
+		s.work++
 		switch s.at(j).kind {
 		case tLP:
 			depth++
@@ -148,6 +150,7 @@ func (s *scan) skipCall(i int) int {
 func (s *scan) skipGroup(i int) int {
 	depth := 1
 	for j := i; j < i+48; j++ {
+		s.work++
 		switch s.at(j).kind {
 		case tLP:
 			depth++

@@ -59,6 +59,7 @@ func (s *scan) decode(text string, doSQL, doXSS bool) int {
 			break
 		}
 		buf, off, changed := decodePass(s.bufs[depth][:0], s.offs[depth][:0], prev.text, prev.off)
+		s.work += len(prev.text)
 		s.bufs[depth], s.offs[depth] = buf, off
 		if !changed {
 			break
@@ -89,6 +90,7 @@ func (s *scan) decodeParts(text string, doSQL, doXSS bool) int {
 		for depth := 1; depth <= maxDepth; depth++ {
 			prev := &s.views[last]
 			buf, off, changed := decodePass(s.bufs[depth][:0], s.offs[depth][:0], prev.text, prev.off)
+			s.work += len(prev.text)
 			if depth == 1 {
 				for i := range off {
 					off[i] += int32(at)
@@ -124,6 +126,7 @@ func (s *scan) uncomment(v *view, slot int) (*view, bool) {
 		if t[i] == '/' && i+3 < len(t) && t[i+1] == '*' && t[i+2] != '!' && len(t) <= maxDecoded {
 			end := -1
 			for j := i + 2; j+1 < len(t); j++ {
+				s.work++
 				if t[j] == '*' && t[j+1] == '/' {
 					end = j + 2
 					break

@@ -14,12 +14,17 @@ func (s *scan) sink(t string, i int) {
 	for j > 0 && end-j < 20 && (isLetter(t[j-1]) || j < end && t[j-1]-'0' < 10) {
 		j--
 	}
-	for _, w := range [...]string{"alert)", "eval)", "confirm)", "prompt)"} {
-		if hasFold(t, i+1, w) && t[i] == '(' && end > j {
-			s.note(rSink, 0.85, j, i+len(w))
+	if end > j && t[i] == '(' && i+1 < len(t) {
+		switch t[i+1] | 0x20 {
+		case 'a', 'e', 'c', 'p':
+			for _, w := range [...]string{"alert)", "eval)", "confirm)", "prompt)"} {
+				if hasFold(t, i+1, w) {
+					s.note(rSink, 0.85, j, i+len(w))
+				}
+			}
 		}
 	}
-	if end-j < 4 {
+	if end-j < 4 || !sinkNames.may(t[j:end]) {
 		return
 	}
 	var buf [40]byte

@@ -6,6 +6,7 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 	s.view = v
 	s.lex.reset(v.text, plusSpace)
 	s.n, s.base = 0, 0
+	s.work += len(v.text)
 	from := 0
 	for {
 		over := false
@@ -22,6 +23,7 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 		if !over {
 			to -= lookAhead
 		}
+		s.work += s.n
 		for i := from; i < to; i++ {
 			if anchorKinds>>s.toks[i].kind&1 != 0 {
 				s.anchor(i)
@@ -256,6 +258,10 @@ func (s *scan) bareClaim(i int, where place, j, end int, left operandType) {
 		score = [...]float64{pBreak: 0.9, pFirst: 0.85, pParen: 0.45, pStart: 0.75, pComment: 0.8, pNum: 0.6, pPair: 0.6, pWord: 0.5, pOther: 0.3}[where]
 	case where == pFirst && left == oLit && over:
 		score = 0.6
+	case where == pFirst && left == oNum && over && end == i+2 && j >= 0 && s.word(j) == s.word(i+1) && s.toks[i].class&cLogic != 0 && j == i-1:
+		score = 0.6 // 1 or 1: nobody offers the same twice
+	case where == pFirst && left == oNum && over && s.at(i-1).kind == tRP && s.at(i+1).kind == tLP && s.at(i+1).start == s.toks[i].end:
+		score = 0.7 // (1)or(1)
 	case where == pBreak && left == oCall:
 		score = 0.8
 	case where == pBreak:

@@ -130,6 +130,7 @@ func (s *scan) columns(i int) int {
 // fromShape looks for FROM near i and at what it names.
 func (s *scan) fromShape(i, base int) int {
 	for j := i; j < i+24; j++ {
+		s.work++
 		t := s.at(j)
 		if t.kind == tEnd {
 			break

@@ -23,6 +23,7 @@ func (s *scan) xssScan(v *view) {
 	s.view = v
 	s.x = xssState{open: -1, odd: -1}
 	t := v.text
+	s.work += len(t)
 	seen := 0
 	for i := 0; i < len(t); i++ {
 		c := t[i]
@@ -231,7 +232,7 @@ func (s *scan) attribute(t string, i int) {
 	if pre == '.' || pre == '$' || pre == '-' || pre == '_' {
 		return
 	}
-	known := eventNames[string(name)]
+	known := handlerNames.may(t[j:end]) && eventNames[string(name)]
 	js := scriptLike(t, i+1)
 	score := 0.0
 	switch {
