@@ -168,6 +168,40 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// A body that the handler answers without reading is read by net/http, past the
+// rate of bodies: dripping it must not hold the place either.
+func TestBodyNobodyReads(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"refused at once":           func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusUnauthorized) },
+		"answered while it arrives": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "x"); w.(http.Flusher).Flush() },
+		"read in part": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadFull(r.Body, make([]byte, 3))
+			http.Error(w, "enough", http.StatusBadRequest)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, build{listen: Config{BodyGrace: 150 * time.Millisecond}, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == "POST" {
+					answer(w, r)
+					return
+				}
+				fmt.Fprint(w, r.Proto)
+			})})
+			c, err := h.dialTLS(attacker, "http/1.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+			go drip(c, "x")
+			ended(t, c)
+			h.fine(honest)
+		})
+	}
+}
+
 // A handler that takes its time must not cost an honest client its body, and
 // one that has read everything must not lose its context to a left deadline.
 func TestSlowHandlerIsNotTheClientsFault(t *testing.T) {

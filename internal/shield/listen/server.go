@@ -92,9 +92,7 @@ func Unmetered(r *http.Request) bool {
 	if !ok {
 		return r.Body == nil || r.Body == http.NoBody
 	}
-	if !b.deadline.IsZero() {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
+	_ = b.control.SetReadDeadline(time.Time{})
 	b.free = true
 	return true
 }
@@ -110,11 +108,25 @@ func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 	c.serving.Add(1)
 	defer c.serving.Add(-1)
 	c.served.Store(true)
+	var b *body
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &body{ReadCloser: r.Body, control: http.NewResponseController(w), conn: c}
+		b = &body{ReadCloser: r.Body, control: http.NewResponseController(w), conn: c}
+		r.Body = b
 	}
 	if r.ProtoMajor < 2 {
+		if b == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		// What the handler leaves of the body net/http reads by itself, up to
+		// 256 KiB and past this body's rate: before it sends the answer's head,
+		// or at the end. Without a deadline that would be a place held for as
+		// long as the client likes to drip.
+		_ = b.control.SetReadDeadline(time.Now().Add(l.config.BodyGrace))
 		next.ServeHTTP(w, r)
+		if !b.ended && !b.free {
+			_ = b.control.SetReadDeadline(time.Now().Add(max(0, b.left())))
+		}
 		return
 	}
 	// The standard library does not show RST_STREAM. It cancels the request's
@@ -148,6 +160,13 @@ type body struct {
 	deadline time.Time // as last set
 	slow     bool
 	free     bool
+	ended    bool
+}
+
+// left is how long the client may still let us wait.
+func (b *body) left() time.Duration {
+	c := &b.conn.listener.config
+	return c.BodyGrace + time.Duration(b.read)*time.Second/time.Duration(c.BodyRate) - b.waited
 }
 
 // Read fails with os.ErrDeadlineExceeded when the client was too slow.
@@ -157,7 +176,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	c := &b.conn.listener.config
 	start := time.Now()
-	left := c.BodyGrace + time.Duration(b.read)*time.Second/time.Duration(c.BodyRate) - b.waited
+	left := b.left()
 	if b.slow || left <= 0 {
 		return 0, b.late()
 	}
@@ -172,6 +191,7 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
 	b.read += int64(n)
+	b.ended = err == io.EOF
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, b.late()
 	}
