@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/sink"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
@@ -18,7 +20,14 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+func TestMain(m *testing.M) {
+	code := pgtest.Run(m)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // deadline is how long a test waits for a signal before it calls it missing.
 const deadline = 30 * time.Second

@@ -85,7 +85,7 @@ func (p *parser) syslog(n ast.Node, s *sink.Spec) error {
 			}
 			return err
 		},
-		"max_message": func(n ast.Node) (err error) { c.MaxMessage, err = p.Number(n, 1024, 1<<20); return err },
+		"max_message": func(n ast.Node) (err error) { c.MaxMessage, err = p.Number(n, syslog.MinMessage, 1<<20); return err },
 		"bom":         func(n ast.Node) error { mark, err := p.Bool(n); c.NoBOM = !mark; return err },
 	}))
 	if err != nil {

@@ -28,26 +28,33 @@ const bom = "\xef\xbb\xbf"
 // maxSequence is that of meta's sequenceId (RFC 5424, section 7.3.1).
 const maxSequence = 2147483647
 
-// append adds one message, without its frame. A message that would be longer
-// than MaxMessage loses its details first, and says so.
+// append adds one message, without its frame. One that would be longer than
+// MaxMessage loses its details first, then the ends of its texts, and says so;
+// it stays whole JSON, or whole CEF.
 func (c *Config) append(dst []byte, it *sink.Item) []byte {
 	begin := len(dst)
 	dst = c.message(dst, it)
-	if len(dst)-begin <= c.MaxMessage {
-		return dst
-	}
-	short := *it
-	short.Entry.Details = []byte(`{"truncated":true}`)
-	dst = c.message(dst[:begin], &short)
-	if len(dst)-begin > c.MaxMessage { // texts have 512 bytes at most, so a tiny MaxMessage
-		cut := begin + c.MaxMessage
-		for cut > begin && !utf8.RuneStart(dst[cut]) {
-			cut--
+	for _, most := range [...]int{maxText, 128, 16} {
+		if len(dst)-begin <= c.MaxMessage {
+			return dst
 		}
-		dst = dst[:cut]
+		short := *it
+		e := &short.Entry
+		e.Details = []byte(`{"truncated":true}`)
+		for _, s := range [...]*string{&e.Actor.ID, &e.Actor.Name, &e.Action, &e.Resource, &e.Reason, &e.UserAgent, &e.RequestID, &e.PolicyHash, &e.Leaf} {
+			*s = clip(*s, most)
+		}
+		e.Outcome = audit.Outcome(clip(string(e.Outcome), 16))
+		dst = c.message(dst[:begin], &short)
 	}
 	return dst
 }
+
+// MinMessage is the least MaxMessage: what RFC 5425 has every receiver take, and
+// room for a message whose texts are cut.
+const MinMessage = 2048
+
+const maxText = 512 // bytes; the log's own bound
 
 func (c *Config) message(dst []byte, it *sink.Item) []byte {
 	e := &it.Entry
@@ -68,7 +75,7 @@ func (c *Config) message(dst []byte, it *sink.Item) []byte {
 	dst = append(dst, `"][`...)
 	dst = append(dst, c.SDID...)
 	for _, p := range [...]struct{ name, value string }{
-		{"tenant", it.Tenant}, {"seq", strconv.FormatInt(e.Seq, 10)}, {"id", e.ID.String()}, {"outcome", string(e.Outcome)},
+		{"tenant", clip(it.Tenant, 64)}, {"seq", strconv.FormatInt(e.Seq, 10)}, {"id", e.ID.String()}, {"outcome", clip(string(e.Outcome), 32)},
 	} {
 		dst = append(dst, ' ')
 		dst = append(dst, p.name...)
