@@ -438,8 +438,11 @@ func proxied(client string) func(context.Context, string) (net.Conn, error) {
 		}
 		src := netip.MustParseAddr(client)
 		h := append([]byte("\r\n\r\n\x00\r\nQUIT\n"), 0x21, 0x11, 0, 12)
-		a4 := src.As4()
-		h = append(append(h, a4[:]...), 192, 0, 2, 1, 0x30, 0x39, 0x01, 0xbb)
+		dst := []byte{192, 0, 2, 1}
+		if src.Is6() {
+			h[13], h[15], dst = 0x21, 36, net.ParseIP("2001:db8:ffff::1")
+		}
+		h = append(append(append(h, src.AsSlice()...), dst...), 0x30, 0x39, 0x01, 0xbb)
 		if _, err := c.Write(h); err != nil {
 			c.Close()
 			return nil, err

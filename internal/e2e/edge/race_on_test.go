@@ -1,0 +1,6 @@
+//go:build race
+
+package edge
+
+// raced: the race detector's shadow memory is several times the program's.
+const raced = true
