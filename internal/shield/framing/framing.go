@@ -249,7 +249,7 @@ func (w *Watcher) request(line []byte) *Violation {
 	w.upgrade = false
 	first, last := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
 	if first <= 0 || last <= first+1 || bytes.IndexByte(line[first+1:last], ' ') >= 0 ||
-		bytes.IndexByte(line, '\t') >= 0 || !isToken(line[:first]) {
+		bytes.IndexByte(line, '\t') >= 0 || first > maxMethod || !isToken(line[:first]) {
 		return violation(Malformed, "the request line is not method, target and version")
 	}
 	switch string(line[last+1:]) {
@@ -361,8 +361,12 @@ func (w *Watcher) chunkSize(line []byte) *Violation {
 	return nil
 }
 
+// maxMethod is the longest method's length. It holds for a line that came whole
+// as for one that comes in pieces: the answer must not depend on the reads.
+const maxMethod = 32
+
 // plausible says whether an unfinished first line may still become a request
-// line: a method is at most 32 token characters here.
+// line.
 func plausible(line []byte) bool {
 	method, _, found := bytes.Cut(line, []byte{' '})
 	if len(method) == 0 {
@@ -371,5 +375,5 @@ func plausible(line []byte) bool {
 	if !found && len(method) == 1 && method[0] == '\r' {
 		return true
 	}
-	return len(method) <= 32 && isToken(method)
+	return len(method) <= maxMethod && isToken(method)
 }
