@@ -26,7 +26,7 @@ type exitCode int
 func (e exitCode) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
 func auditCommand() *cobra.Command {
-	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify(), auditSettings(), auditSinks(), auditArchive(), auditWitness())
+	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify(), auditSettings(), auditSinks(), auditArchive(), auditWitness(), auditAnchor())
 }
 
 type auditFlags struct {
