@@ -216,7 +216,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	cfg := gateway.Config{
 		Routes: routes, Door: door, Tenants: a.Store, Plane: rooms, House: a.House, Auth: auth, Policy: a.Policy, Shield: a.Shield,
-		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, ApartAdmin: a.admin != nil, Origins: c.Origins,
+		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, ApartAdmin: a.admin != nil, Origins: c.Origins, CSRF: c.EnableCSRF,
 		Inspection: inspection(c, detectors, rules),
 		Floods:     quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
 	}

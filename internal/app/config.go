@@ -57,7 +57,7 @@ type Config struct {
 	EnablePrompt    bool `env:"ENABLE_PROMPT_INJECTION" envDefault:"true" example:"true" doc:"prompt inspection"`
 	EnableSQL       bool `env:"ENABLE_SQL_INJECTION" envDefault:"true" example:"true" doc:"SQL, NoSQL and Cypher inspection of structured fields"`
 	EnableXSS       bool `env:"ENABLE_XSS" envDefault:"true" example:"true" doc:"XSS inspection of fields that end up rendered"`
-	EnableCSRF      bool `env:"ENABLE_CSRF" envDefault:"true" example:"true" doc:"for cookie sessions; the JSON API takes bearer tokens only"`
+	EnableCSRF      bool `env:"ENABLE_CSRF" envDefault:"true" example:"true" doc:"refuse what pages of other sites have a browser send with its client certificate; cookies authenticate nobody"`
 	EnableAudit     bool `env:"ENABLE_AUDIT_LOGGING" envDefault:"true" example:"true" doc:"cannot be switched off: no receipt, no effect"`
 
 	JWTSecret      Secret        `env:"JWT_SECRET" doc:"refused: tokens are signed with RS256, which has no shared secret; use JWT_PRIVATE_KEY_FILE"`

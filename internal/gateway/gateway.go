@@ -58,6 +58,7 @@ type Config struct {
 	AdminAllow []netip.Prefix  // where platform operators may come from without a certificate
 	ApartAdmin bool            // platform operators' routes are served to Administration's connections alone
 	Origins    []string        // browsers' origins that may read answers (CORS)
+	CSRF       bool            // refuse what pages of other sites have a browser send with its certificate
 	Floods     *quota.Floods   // samples refusals; nil records each
 	Upstreams  *upstream.Proxy // nil: nothing stands behind the gateway
 	Observer   Observer
@@ -67,8 +68,9 @@ type Config struct {
 
 // Gateway serves requests through the stages.
 type Gateway struct {
-	cfg    Config
-	stages []stage
+	cfg       Config
+	stages    []stage
+	crossSite *http.CrossOriginProtection
 }
 
 // stage is one check. It passes with nil, refuses with a *fault.Error, and any
@@ -98,7 +100,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gateway{cfg: cfg}
+	g := &Gateway{cfg: cfg, crossSite: http.NewCrossOriginProtection()}
 	g.stages = []stage{
 		{"shield", g.shield},   // per address, before anything costs
 		{"limits", g.limits},   // which door, how large, how long
@@ -278,6 +280,9 @@ func safeMethod(m string) string {
 func (g *Gateway) authn(x *Exchange) error {
 	if x.Route.public() {
 		return nil
+	}
+	if err := g.ambient(x.Request); err != nil {
+		return err
 	}
 	p, err := g.cfg.Auth.Authenticate(x.Request.Context(), authn.Request{Authorization: x.Request.Header["Authorization"], TLS: x.Request.TLS})
 	if err != nil {

@@ -7,9 +7,10 @@
 // HMAC-SHA256 over session id, expiry and nonce, so a cookie planted from a
 // sibling domain is worth nothing without the session it was made for.
 //
-// Requests with a bearer token, a client certificate or an API key carry no
-// ambient authority and are not this package's business: the caller tells it
-// which session the request's cookie opened, or none.
+// Requests with a bearer token or an API key in a header carry no ambient
+// authority and are not this package's business: the caller tells it which
+// session the request's cookie opened, or none. A client certificate is ambient,
+// as a cookie is; the gateway makes the cross-origin check for it.
 package csrf
 
 import (
@@ -33,6 +34,8 @@ const (
 	// Cookie holds the token for the page. The prefix makes browsers insist on
 	// Secure, Path=/ and no Domain (RFC 6265bis, section 4.1.3).
 	Cookie = "__Host-csrf"
+	// Session is the cookie that carries a session's id.
+	Session = "__Host-session"
 )
 
 const (
@@ -114,29 +117,29 @@ func (g *Guard) SetCookie(w http.ResponseWriter, token string) {
 // methods pass. Every refusal is csrf_token_invalid and says the same to the
 // client; the reason is the cause.
 func (g *Guard) Check(r *http.Request, session string) error {
-	if session == "" || safe(r.Method) {
+	if session == "" || Safe(r.Method) {
 		return nil
 	}
 	if err := g.origin.Check(r); err != nil {
-		return refuse(err)
+		return Refused(err)
 	}
 	c, err := one(r)
 	if err != nil {
-		return refuse(err)
+		return Refused(err)
 	}
 	sent := r.Header.Get(Header)
 	if n := len(r.Header.Values(Header)); n > 1 {
-		return refuse(errors.New("token sent more than once"))
+		return Refused(errors.New("token sent more than once"))
 	} else if n == 0 {
 		// the body is read only once a parser has bounded it: a form must have
 		// been parsed by the caller
 		sent = r.PostForm.Get(Field)
 	}
 	if sent == "" {
-		return refuse(errors.New("no token was sent"))
+		return Refused(errors.New("no token was sent"))
 	}
 	if !hmac.Equal([]byte(sent), []byte(c)) {
-		return refuse(errors.New("token and cookie differ"))
+		return Refused(errors.New("token and cookie differ"))
 	}
 	return g.verify(sent, session)
 }
@@ -144,15 +147,15 @@ func (g *Guard) Check(r *http.Request, session string) error {
 func (g *Guard) verify(token, session string) error {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) != tokenSize {
-		return refuse(errors.New("token is malformed"))
+		return Refused(errors.New("token is malformed"))
 	}
 	signed := raw[:8+nonceSize]
 	want := g.sign(append([]byte(nil), signed...), session)
 	if !hmac.Equal(want, raw) {
-		return refuse(errors.New("token was not made for this session"))
+		return Refused(errors.New("token was not made for this session"))
 	}
 	if expiry := int64(binary.BigEndian.Uint64(signed)); g.now().Unix() >= expiry {
-		return refuse(errors.New("token is expired"))
+		return Refused(errors.New("token is expired"))
 	}
 	return nil
 }
@@ -166,10 +169,13 @@ func one(r *http.Request) (string, error) {
 	return cookies[0].Value, nil
 }
 
-func safe(method string) bool {
+// Safe tells the methods that change nothing (RFC 9110, section 9.2.1).
+func Safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-func refuse(cause error) error {
+// Refused is the one refusal of this package: csrf_token_invalid, which says the
+// same to the client whatever the cause.
+func Refused(cause error) error {
 	return fault.Wrap(cause, fault.CSRF, "the request was not made by a page of this site, or its token is no longer valid")
 }
