@@ -36,6 +36,7 @@ import (
 type Deps struct {
 	Identity *identity.Service
 	Tenants  identity.TenantStore
+	Keeping  identity.KeepingStore
 	Tiers    *quota.Tiers
 	Limiter  quota.Limiter // nil: switched off
 	Shield   Blocks        // nil: switched off
@@ -80,6 +81,7 @@ func New(routes *gateway.Routes, deps Deps) (*API, error) {
 	a.users()
 	a.serviceAccounts()
 	a.tenants()
+	a.keeping()
 	a.agents()
 	a.memories()
 	a.audit()

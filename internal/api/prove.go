@@ -108,18 +108,18 @@ func (a *API) exports() {
 // writeTime is how long a reader of a stream may leave a piece unread.
 const writeTime = 30 * time.Second
 
-// leave lets data out: its event is durable before the first byte, and a stream
-// that breaks is cut, so that half a file cannot pass for the whole.
+// leave lets data out between an intent, durable before the first byte, and an
+// outcome that says how many bytes left. A stream that breaks is cut, so that half a file cannot pass for the whole.
 func leave(ctx context.Context, x *gateway.Exchange, what map[string]any, media, name string, write func(io.Writer) error) (*huma.StreamResponse, error) {
 	ev := x.Event(audit.DataExported, "audit")
 	ev.Severity, ev.Details = audit.Warning, what
-	if _, err := x.Room.Record(ctx, ev); err != nil {
-		return nil, err
-	}
-	x.Settle()
 	return &huma.StreamResponse{Body: func(huma.Context) {
 		s := &stream{x: x, media: media, name: name, control: http.NewResponseController(x.Writer)}
-		err := write(s)
+		_, err := x.Room.Act(ctx, ev, func(context.Context) (audit.Outcome, map[string]any, error) {
+			x.Settle()
+			err := write(s)
+			return "", map[string]any{"bytes": s.sent}, err
+		})
 		switch {
 		case err == nil && !s.begun:
 			s.begin()
@@ -139,6 +139,7 @@ type stream struct {
 	media, name string
 	control     *http.ResponseController
 	begun       bool
+	sent        int64
 }
 
 func (s *stream) begin() {
@@ -155,5 +156,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	if err := s.control.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return 0, err
 	}
-	return s.x.Writer.Write(b)
+	n, err := s.x.Writer.Write(b)
+	s.sent += int64(n)
+	return n, err
 }

@@ -108,14 +108,14 @@ func (a *API) blocks() {
 			if err != nil {
 				return nil, err
 			}
-			if err := intend(ctx, x, p, "block_asked", map[string]any{"why": in.Body.Reason, "seconds": in.Body.Seconds}); err != nil {
+			var b shield.Block
+			err = onAddress(ctx, x, p, "block_asked", map[string]any{"why": in.Body.Reason, "seconds": in.Body.Seconds}, func(ctx context.Context) (err error) {
+				b, err = a.deps.Shield.Block(ctx, p, time.Duration(in.Body.Seconds)*time.Second, in.Body.Reason, "operator "+x.Principal.Subject)
+				return err
+			})
+			if err != nil {
 				return nil, err
 			}
-			b, err := a.deps.Shield.Block(ctx, p, time.Duration(in.Body.Seconds)*time.Second, in.Body.Reason, "operator "+x.Principal.Subject)
-			if err != nil {
-				return nil, err // a second event says that it failed
-			}
-			x.Settle()
 			return &Out[shield.Block]{b}, nil
 		})
 	register(a, op{method: "DELETE", path: "/v1/blocks/{prefix...}", id: "lift-block", summary: "Lift a block (platform operator)", action: policy.PlatformBlocksManage, class: "write", status: 204},
@@ -129,22 +129,20 @@ func (a *API) blocks() {
 			if err != nil {
 				return nil, fault.New(fault.NotFound, "there is no such thing here")
 			}
-			if err := intend(ctx, x, p, "lift_asked", nil); err != nil {
-				return nil, err
-			}
-			if err := a.deps.Shield.Lift(ctx, p, "operator "+x.Principal.Subject); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return nil, onAddress(ctx, x, p, "lift_asked", nil, func(ctx context.Context) error {
+				return a.deps.Shield.Lift(ctx, p, "operator "+x.Principal.Subject)
+			})
 		})
 }
 
-// intend makes what an operator is about to do to an address durable: no
-// receipt, no effect. The shield's own event follows when it is done.
-func intend(ctx context.Context, x *gateway.Exchange, p netip.Prefix, what string, details map[string]any) error {
+// onAddress is what an operator does to an address, between its intent and its
+// outcome. The shield's own event tells what became of it on this replica.
+func onAddress(ctx context.Context, x *gateway.Exchange, p netip.Prefix, what string, details map[string]any, do func(context.Context) error) error {
 	ev := x.Event(audit.DDoSBlocked, "block/"+p.String())
 	ev.Severity, ev.Reason, ev.Details = audit.Warning, what, details
-	_, err := x.Room.Record(ctx, ev)
+	_, err := x.Room.Act(ctx, ev, func(ctx context.Context) (audit.Outcome, map[string]any, error) { return "", nil, do(ctx) })
+	if err == nil {
+		x.Settle()
+	}
 	return err
 }

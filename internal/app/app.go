@@ -211,7 +211,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	routes := gateway.NewRoutes()
 	deps := api.Deps{
-		Identity: a.Identity, Tenants: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,
+		Identity: a.Identity, Tenants: a.Store, Keeping: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,
 		Version: c.Version, Ready: a.ready, Security: c.SecurityMail, DefaultTier: c.Tier, Detectors: detectors,
 	}
 	cfg := gateway.Config{

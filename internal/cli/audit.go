@@ -26,7 +26,7 @@ type exitCode int
 func (e exitCode) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
 func auditCommand() *cobra.Command {
-	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify(), auditSettings(), auditSinks(), auditArchive(), auditWitness(), auditAnchor())
+	return group("audit", "Prove, export and verify the audit log", auditBundle(), auditExport(), auditCheckpoint(), auditVerify(), auditSettings(), auditRetention(), auditHold(), auditSinks(), auditArchive(), auditWitness(), auditAnchor())
 }
 
 type auditFlags struct {
@@ -73,13 +73,16 @@ func readable(path string) bool {
 	return err == nil
 }
 
-// recorded makes the event durable in the tenant's own log before its data
-// leaves.
-func (t inside) recorded(ctx context.Context, action string, what map[string]any) error {
+// leaves lets a tenant's data out between an intent and an outcome in its own log.
+func (t inside) leaves(ctx context.Context, action string, what map[string]any, write func() (int64, error)) (size int64, err error) {
 	ev := operatorEvent(action)
 	ev.Type, ev.Severity, ev.Resource, ev.Details = audit.DataExported, audit.Warning, "audit", what
-	_, err := t.room.Record(ctx, ev)
-	return err
+	_, err = t.room.Act(ctx, ev, func(context.Context) (audit.Outcome, map[string]any, error) {
+		var err error
+		size, err = write()
+		return "", map[string]any{"bytes": size}, err
+	})
+	return size, err
 }
 
 func auditBundle() *cobra.Command {
@@ -103,10 +106,10 @@ func auditBundle() *cobra.Command {
 			return usage{errors.New("missing -o FILE")}
 		}
 		return inLog(c, &f, func(ctx context.Context, t inside) error {
-			if err := t.recorded(ctx, "audit.export", map[string]any{"what": "audit proof bundle", "from": from, "to": to}); err != nil {
-				return err
-			}
-			n, err := whole(f.out, func(w io.Writer) error { return t.room.Log().Bundle(ctx, w, r) })
+			what := map[string]any{"what": "audit proof bundle", "from": from, "to": to}
+			n, err := t.leaves(ctx, "audit.export", what, func() (int64, error) {
+				return whole(f.out, func(w io.Writer) error { return t.room.Log().Bundle(ctx, w, r) })
+			})
 			if err != nil {
 				return err
 			}
@@ -153,20 +156,19 @@ func auditExport() *cobra.Command {
 			return usage{errors.New("missing -o FILE")}
 		}
 		return inLog(c, &f, func(ctx context.Context, t inside) error {
-			if err := t.recorded(ctx, "audit.export", map[string]any{"what": "audit log", "format": format, "after": q.After}); err != nil {
-				return err
-			}
-			newest, _, err := t.room.Log().Events(ctx, audit.Query{Newest: true, Limit: 1})
-			if err != nil {
-				return err
-			}
-			bar := &progress{w: c.ErrOrStderr(), total: newest[0].Seq - q.After}
 			var n, last int64
-			size, err := whole(f.out, func(w io.Writer) (err error) {
-				n, last, err = t.room.Log().Export(ctx, io.MultiWriter(w, bar), audit.Format(format), q)
-				return err
+			size, err := t.leaves(ctx, "audit.export", map[string]any{"what": "audit log", "format": format, "after": q.After}, func() (int64, error) {
+				newest, _, err := t.room.Log().Events(ctx, audit.Query{Newest: true, Limit: 1})
+				if err != nil {
+					return 0, err
+				}
+				bar := &progress{w: c.ErrOrStderr(), total: newest[0].Seq - q.After}
+				defer bar.end()
+				return whole(f.out, func(w io.Writer) (err error) {
+					n, last, err = t.room.Log().Export(ctx, io.MultiWriter(w, bar), audit.Format(format), q)
+					return err
+				})
 			})
-			bar.end()
 			if err != nil {
 				return hint(err, "nothing was written; run it again")
 			}

@@ -190,6 +190,7 @@ func TestChangesAreRecorded(t *testing.T) {
 		op, id, typ string
 		body        any
 		as          string // a token other than the administrator's
+		query       string
 	}{
 		{op: "create-user", typ: "USER_CHANGED", body: map[string]any{"email": "rec@example.com", "name": "R"}},
 		{op: "update-user", id: mate.id.String(), typ: "USER_CHANGED", body: map[string]any{"name": "S"}},
@@ -214,6 +215,10 @@ func TestChangesAreRecorded(t *testing.T) {
 		{op: "suspend-tenant", id: "create-tenant", typ: "TENANT_CHANGED"},
 		{op: "resume-tenant", id: "create-tenant", typ: "TENANT_CHANGED"},
 		{op: "isolate-tenant", id: "create-tenant", typ: "TENANT_ISOLATED"},
+		{op: "hold-tenant", id: "create-tenant", typ: "CONFIG_CHANGED", body: map[string]any{"owner": "counsel", "reason": "matter 7"}},
+		{op: "release-tenant", id: "create-tenant", typ: "CONFIG_CHANGED", query: "owner=counsel&reason=settled"},
+		{op: "retain-tenant", id: "create-tenant", typ: "CONFIG_CHANGED", body: map[string]any{"days": 3000, "owner": "board", "reason": "contract"}},
+		{op: "set-retention", typ: "CONFIG_CHANGED", body: map[string]any{"days": 2600, "owner": "board", "reason": "policy 4"}},
 		{op: "create-block", typ: "DDOS_BLOCKED", body: map[string]any{"prefix": "203.0.113.77", "seconds": 60, "reason": "test"}},
 		{op: "lift-block", typ: "DDOS_BLOCKED"},
 	}
@@ -228,6 +233,7 @@ func TestChangesAreRecorded(t *testing.T) {
 			op, id, typ string
 			body        any
 			as          string
+			query       string
 		}) bool {
 			return s.op == o.id
 		}) {
@@ -243,6 +249,9 @@ func TestChangesAreRecorded(t *testing.T) {
 		rid := "chg-" + uuid.NewString()
 		q := ask{method: o.method, path: o.at(id), token: tok, body: s.body, header: http.Header{"X-Request-Id": {rid}}}
 		q.path = strings.Replace(q.path, "/roles/viewer", "/roles/developer", 1)
+		if s.query != "" {
+			q.path += "?" + s.query
+		}
 		if s.as != "" {
 			q.token = s.as
 		}

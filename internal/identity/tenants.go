@@ -36,7 +36,12 @@ func (s *Service) CreateTenant(ctx context.Context, store TenantStore, ev audit.
 	if _, err := s.House.Change(ctx, ev, func(tx plane.Tx) error { return store.InsertTenant(ctx, tx, rec) }); err != nil {
 		return tenant.Record{}, err
 	}
-	return rec, s.tellTenant(ctx, rec.ID, ev)
+	room, err := s.enterAny(ctx, rec.ID)
+	if err != nil {
+		return rec, err
+	}
+	_, err = room.Change(ctx, ev, func(plane.Tx) error { return nil }) // its log's first event
+	return rec, err
 }
 
 // SetTenant changes status or tier; empty keeps. Every replica hears of it at
@@ -67,28 +72,23 @@ func (s *Service) SetTenant(ctx context.Context, store TenantStore, ev audit.Eve
 		ev.Type, ev.Severity = audit.TenantIsolated, audit.High
 	}
 	ev.Details = map[string]any{"status": string(rec.Status), "tier": rec.Tier, "status_before": string(was.Status), "tier_before": was.Tier}
-	if _, err := s.House.Change(ctx, ev, func(tx plane.Tx) error { return store.SetTenant(ctx, tx, rec) }); err != nil {
+	// The tenant's own log has the intent before and the outcome after, so that
+	// it can prove what was done to it whatever becomes of this process.
+	room, err := s.enterAny(ctx, id)
+	if err != nil {
 		return was, err
 	}
+	_, err = room.Act(ctx, ev, func(ctx context.Context) (audit.Outcome, map[string]any, error) {
+		_, err := s.House.Change(ctx, ev, func(tx plane.Tx) error { return store.SetTenant(ctx, tx, rec) })
+		return "", nil, err
+	})
 	if s.Forget != nil {
 		s.Forget(id, "")
 	}
-	return rec, s.tellTenant(ctx, id, ev)
-}
-
-// tellTenant repeats a platform event in the tenant's own log, so that the
-// tenant can prove what was done to it.
-func (s *Service) tellTenant(ctx context.Context, id tenant.ID, ev audit.Event) error {
-	scope, err := s.Door.AdmitAnyStatus(ctx, id)
 	if err != nil {
-		return err
+		return was, err
 	}
-	room, err := s.Plane.Enter(scope)
-	if err != nil {
-		return err
-	}
-	_, err = room.Record(ctx, ev)
-	return err
+	return rec, nil
 }
 
 // Enter admits the operator at the machine, by name or id, whatever the

@@ -63,6 +63,7 @@ const (
 	PlatformContentRead                      // read a tenant's content for a recorded reason
 	PlatformBlocksRead                       // list addresses blocked for the whole platform
 	PlatformBlocksManage                     // block and unblock addresses for the whole platform
+	PlatformAuditKeep                        // place legal holds and decide how long audit logs are kept
 	PlatformConfigRead                       // see the effective configuration
 	PublicHealth                             // ask whether the service lives
 	PublicLogin                              // exchange a password for tokens
@@ -133,6 +134,7 @@ var actions = [...]actionInfo{
 	PlatformContentRead:    {"platform.content.read", Read, ForPlatform, "read a tenant's content for a recorded reason"},
 	PlatformBlocksRead:     {"platform.blocks.read", Read, ForPlatform, "list addresses blocked for the whole platform"},
 	PlatformBlocksManage:   {"platform.blocks.manage", Write, ForPlatform, "block and unblock addresses for the whole platform"},
+	PlatformAuditKeep:      {"platform.audit.keep", Write, ForPlatform, "place legal holds and decide how long audit logs are kept"},
 	PlatformConfigRead:     {"platform.config.read", Read, ForPlatform, "see the effective configuration"},
 	PublicHealth:           {"public.health", Read, ForPublic, "ask whether the service lives"},
 	PublicLogin:            {"public.login", Write, ForPublic, "exchange a password for tokens"},
