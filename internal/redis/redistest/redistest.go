@@ -70,6 +70,33 @@ func StartCluster(tb testing.TB) *Server {
 	return s
 }
 
+// StartMasters is a cluster of n masters that share the slots evenly.
+func StartMasters(tb testing.TB, n int) []*Server {
+	tb.Helper()
+	all := make([]*Server, n)
+	for i := range all {
+		bus := fmt.Sprint(freePort(tb))
+		all[i] = Start(tb, "--cluster-enabled", "yes", "--cluster-port", bus)
+		all[i].Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*16384/n), fmt.Sprint((i+1)*16384/n-1))
+		all[i].Do("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
+		if i > 0 {
+			all[0].Do("CLUSTER", "MEET", "127.0.0.1", fmt.Sprint(all[i].port), bus)
+		}
+	}
+	for _, s := range all {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) { // nodes gossip by timers of their own
+			info := s.Do("CLUSTER", "INFO")
+			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_size:%d", n)) {
+				break
+			}
+			if time.Now().After(deadline) {
+				tb.Fatalf("the cluster does not come up: %s", info)
+			}
+		}
+	}
+	return all
+}
+
 // Addr is host:port and stays the same over Kill and Restart.
 func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
