@@ -183,6 +183,58 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 	}
 }
 
+// The same with RATE_LIMIT_ON_FAILURE=local: nobody is turned away for Redis's
+// sake, each replica spends its half of one more limit, and both know when Redis
+// is back.
+func TestRedisKilledUnderLoadWithShares(t *testing.T) {
+	t.Parallel()
+	w, redis := twoOnRedis(t, map[string]string{"RATE_LIMIT_ON_FAILURE": "local"})
+	a, b := w.start(t, nil), w.start(t, nil)
+	c := a.customer(t, "standard")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	got := map[int]int{}
+	count := func(status int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return got[status]
+	}
+	for i := range 8 {
+		to := []*replica{a, b}[i%2]
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				x, err := ask{to: to, path: "/v1/tenant", token: c.token}.try(context.WithoutCancel(ctx))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				got[x.status]++
+				mu.Unlock()
+			}
+		})
+	}
+	until(t, "the limit is used up", func() bool { return count(200) >= 40 && count(429) > 0 })
+	redis.Kill()
+	until(t, "the replicas' shares are used up", func() bool { return count(200) >= 80 })
+	before := count(429)
+	until(t, "and bound everybody", func() bool { return count(429) > before+50 })
+	if n := count(200); n != 80 {
+		t.Errorf("%d admitted with Redis and without, want 40 and 20 each", n)
+	}
+	redis.Restart()
+	until(t, "the limit of an empty Redis is used up", func() bool { return count(200) >= 120 })
+	before = count(429)
+	until(t, "exact again", func() bool { return count(429) > before+50 })
+	cancel()
+	wg.Wait()
+	if got[200] != 120 || len(got) != 2 {
+		t.Errorf("answers over a restart of Redis: %v, want 120 admitted in all and nothing but 429 beside", got)
+	}
+}
+
 // With leasing a replica spends tokens it has fetched before: fewer round
 // trips, and from a full bucket still not one more than the limit.
 func TestLeasedTokensDoNotExceedTheLimit(t *testing.T) {
