@@ -18,6 +18,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/audit/anchor"
 	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
 	"github.com/Nissimmiracles/openclaw/internal/evm"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/verify"
 )
 
@@ -149,6 +150,9 @@ func anchorRecord() *cobra.Command {
 				need = h.index + 1
 			}
 			an, err := a.Store.Anchors().Covering(ctx, need)
+			if fault.CodeOf(err) == fault.NotFound && h.index < 0 { // then as much of it as there is
+				an, err = a.Store.Anchors().Largest(ctx)
+			}
 			if err != nil {
 				return hint(err, "`openclaw audit anchor status` shows when the next one is due")
 			}

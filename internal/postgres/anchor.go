@@ -96,11 +96,20 @@ func (a Anchors) Last(ctx context.Context, limit int) ([]anchor.Anchor, error) {
 	return a.list(ctx, anchorColumns+`ORDER BY a.id DESC LIMIT $1`, limit)
 }
 
-// Covering gives the first final anchor of at least size leaves, or fault.NotFound.
+// Covering gives the first anchor of at least size leaves that is in the chain, a
+// final one if there is any, or fault.NotFound.
 func (a Anchors) Covering(ctx context.Context, size int64) (anchor.Anchor, error) {
-	list, err := a.list(ctx, anchorColumns+`WHERE a.state IN ('final', 'mined') AND a.size >= $1 ORDER BY a.state, a.size LIMIT 1`, size)
+	return first(a.list(ctx, anchorColumns+`WHERE a.state IN ('final', 'mined') AND a.size >= $1 ORDER BY a.state, a.size LIMIT 1`, size))
+}
+
+// Largest gives the one of the most leaves.
+func (a Anchors) Largest(ctx context.Context) (anchor.Anchor, error) {
+	return first(a.list(ctx, anchorColumns+`WHERE a.state IN ('final', 'mined') ORDER BY a.size DESC LIMIT 1`))
+}
+
+func first(list []anchor.Anchor, err error) (anchor.Anchor, error) {
 	if err == nil && len(list) == 0 {
-		err = fault.New(fault.NotFound, "no anchor in the chain covers %d leaves of the house log yet", size)
+		err = fault.New(fault.NotFound, "no anchor in the chain covers that much of the house log yet")
 	}
 	if err != nil {
 		return anchor.Anchor{}, err
