@@ -39,6 +39,7 @@ type Deps struct {
 	Keeping  identity.KeepingStore
 	Tiers    *quota.Tiers
 	Limiter  quota.Limiter // nil: switched off
+	Ledger   quota.Ledger  // of budgets; nil: none are shown
 	Shield   Blocks        // nil: switched off
 	// Auth proves an OAuth client by its certificate; nil: by secrets alone.
 	Auth      gateway.Authenticator

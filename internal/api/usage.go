@@ -27,14 +27,60 @@ type LimitView struct {
 
 // UsageView is what a tenant may still do.
 type UsageView struct {
-	Tier   string      `json:"tier"`
-	Limits []LimitView `json:"limits"`
+	Tier    string       `json:"tier"`
+	Limits  []LimitView  `json:"limits"`
+	Budgets []BudgetView `json:"budgets,omitempty" doc:"Where the tier sets any"`
+}
+
+// BudgetView is what is left of one budget.
+type BudgetView struct {
+	Scope     string `json:"scope" enum:"user,tenant"`
+	Resource  string `json:"resource" enum:"requests,tokens,money_micros,sandbox_seconds,egress_bytes"`
+	Every     string `json:"every" enum:"day,month,life"`
+	Period    string `json:"period" doc:"The day or month, UTC" example:"2026-11"`
+	Limit     int64  `json:"limit"`
+	Spent     int64  `json:"spent"`
+	Reserved  int64  `json:"reserved" doc:"Set aside for what is under way"`
+	Remaining int64  `json:"remaining" doc:"Below 0 after an overrun"`
+}
+
+// budgets reads the caller's and the tenant's, charging nothing.
+func (a *API) budgets(ctx context.Context, x *gateway.Exchange) (out []BudgetView, err error) {
+	tier, err := a.deps.Tiers.Table().Tier(x.Scope.Tier())
+	if err != nil || a.deps.Ledger == nil || !tier.Budgets.User.Set() && !tier.Budgets.Tenant.Set() {
+		return nil, err
+	}
+	var path quota.Path
+	if user, err := uuid.Parse(x.Principal.Subject); err == nil {
+		path.User = user
+	}
+	account, err := quota.NewAccount(x.Scope.ID(), path)
+	if err != nil {
+		return nil, err
+	}
+	balances, err := a.deps.Ledger.Balance(ctx, account, tier.Budgets.Caps(time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range balances {
+		limit, spent, reserved, left := b.Limit.Vector(), b.Spent.Vector(), b.Reserved.Vector(), b.Left().Vector()
+		for i, name := range quota.Resources() {
+			if limit[i] != quota.NoLimit {
+				out = append(out, BudgetView{b.Scope.String(), name, tier.Budgets.Of(b.Scope).Every, b.Period.String(), limit[i], spent[i], reserved[i], left[i]})
+			}
+		}
+	}
+	return out, nil
 }
 
 func (a *API) usage() {
 	register(a, op{method: "GET", path: "/v1/usage", id: "usage", summary: "What is left of my limits", action: policy.UsageRead, class: "probe"},
 		func(ctx context.Context, x *gateway.Exchange, _ *struct{}) (*Out[UsageView], error) {
-			out := &Out[UsageView]{UsageView{Tier: x.Scope.Tier(), Limits: []LimitView{}}}
+			budgets, err := a.budgets(ctx, x)
+			if err != nil {
+				return nil, err
+			}
+			out := &Out[UsageView]{UsageView{Tier: x.Scope.Tier(), Limits: []LimitView{}, Budgets: budgets}}
 			if a.deps.Limiter == nil {
 				return out, nil
 			}

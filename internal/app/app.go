@@ -47,6 +47,7 @@ type App struct {
 	Policy   *policy.Engine
 	Shield   *shield.Shield // nil: switched off
 	Tiers    *quota.Tiers
+	Ledger   quota.Ledger // of budgets: in process, or in the Redis of the limits
 	House    plane.Room
 
 	log      *slog.Logger
@@ -211,7 +212,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	routes := gateway.NewRoutes()
 	deps := api.Deps{
-		Identity: a.Identity, Tenants: a.Store, Keeping: a.Store, Tiers: a.Tiers, Limiter: limiter, JWKS: keys.JWKS, Issuer: a.Config.URL,
+		Identity: a.Identity, Tenants: a.Store, Keeping: a.Store, Tiers: a.Tiers, Limiter: limiter, Ledger: a.Ledger, JWKS: keys.JWKS, Issuer: a.Config.URL,
 		Version: c.Version, Ready: a.ready, Security: c.SecurityMail, DefaultTier: c.Tier, Detectors: detectors,
 	}
 	cfg := gateway.Config{
@@ -335,6 +336,7 @@ func (a *App) tlsListener(certs string, clients *authn.ClientCerts) (*authn.List
 // limiter picks where limits are counted.
 func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 	c := a.Config
+	a.Ledger = quota.NewLocalLedger(quota.LocalLedgerConfig{})
 	if !c.EnableSecurity || !c.EnableRateLimit {
 		return nil, nil
 	}
@@ -356,7 +358,7 @@ func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("RATE_LIMIT_REDIS_URL: %w", err)
 	}
-	a.limits = client
+	a.limits, a.Ledger = client, redis.NewLedger(client)
 	a.onClose(client.Close)
 	// One that is away comes back; one that may forget limits never counts.
 	soon, cancel := context.WithTimeout(ctx, 2*time.Second)

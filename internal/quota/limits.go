@@ -51,6 +51,7 @@ type Tier struct {
 	Tenant  Limits
 	User    Limits
 	Sandbox Sandbox
+	Budgets Budgets // none where the table gives none
 	Classes map[string]ClassLimits
 }
 

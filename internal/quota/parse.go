@@ -121,6 +121,7 @@ func (r *rawTable) read(n ast.Node) error {
 			"tenant":  func(n ast.Node) error { return limits(n, true, &t.Tenant) },
 			"user":    func(n ast.Node) error { return limits(n, false, &t.User) },
 			"sandbox": func(n ast.Node) error { return sandbox(n, &t.Sandbox) },
+			"budgets": func(n ast.Node) error { return budgets(n, &t.Budgets) },
 			"classes": func(n ast.Node) error {
 				want := map[string]bool{}
 				for _, c := range r.classes {
