@@ -241,6 +241,9 @@ func TestTiersFileReload(t *testing.T) {
 	event(t, a.House, audit.ConfigChanged, "reloaded", func(e audit.Entry) bool {
 		return e.Reason == "tiers_reloaded" && e.Outcome == audit.Success && strings.Contains(string(e.Details), before)
 	})
+	if n := reasons(t, a, "tiers_reloaded"); n != 1 {
+		t.Errorf("%d events of a reload, want one: a start is none", n)
+	}
 
 	for name, bad := range map[string]string{
 		"a word for a number": strings.Replace(tiers, "per_day: 40", "per_day: many", 1),
