@@ -214,7 +214,7 @@ func TestACrashTellsWhatItLost(t *testing.T) {
 		if slack := int64(rounds * readers); missing > lost || lost > missing+slack {
 			t.Errorf("%s: %d shown reads are not in the log, %d are told as lost", scope.Name(), missing, lost)
 		}
-		t.Logf("%s: %d rounds, %d promised, %d shown, %d recorded, %d lost and told", scope.Name(), rounds, promised[scope.ID()], len(shown[scope.ID()]), len(recorded), lost)
+		t.Logf("%s: %d rounds, %d promised (and %d before the first was shown), %d shown, %d recorded, %d lost and told", scope.Name(), rounds, promised[scope.ID()], more, len(shown[scope.ID()]), len(recorded), lost)
 	}
 	if toldLost == 0 && !testing.Short() {
 		t.Error("no crash lost anything: the test cannot have hit the window")
