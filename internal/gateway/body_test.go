@@ -219,6 +219,9 @@ func TestBodiesAreInspectedAsTheyPass(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat(calm, 130<<10/len(calm))
 	longer := strings.Repeat(calm, 2<<20/len(calm))
+	if racing { // inspection is ten times slower then, and the same
+		longer = long
+	}
 	quote := func(s string) string { b, _ := json.Marshal(s); return string(b) }
 	blob := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(extraction+" ", 4)))
 	kindF, _ := form(t, "a.txt", nil)
@@ -472,5 +475,66 @@ func TestRefusedAfterTheAnswerBegan(t *testing.T) {
 	b.front.Close() // the record is closed with the request
 	if evs := b.events(audit.PromptInjectionDetected); len(evs) != 1 {
 		t.Errorf("on record is %+v", evs)
+	}
+}
+
+// A canary that a prompt brings must not come back: the answer is cut before the
+// piece that completes it, also where a model speaks in syllables, and that is
+// on record; other answers to the same prompt pass.
+func TestAnswersAreWatched(t *testing.T) {
+	t.Parallel()
+	c := inspect.NewCanary()
+	say := func(w http.ResponseWriter, text string) {
+		j, _ := json.Marshal(map[string]any{"delta": map[string]string{"content": text}})
+		fmt.Fprintf(w, "data: %s\n\n", j)
+		_ = http.NewResponseController(w).Flush()
+	}
+	b := newBehind(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Query().Get("say") {
+		case "events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			say(w, "It says: ")
+			for _, l := range strings.Split(c.String(), "") {
+				say(w, l)
+			}
+			say(w, " and that is all")
+		case "whole":
+			fmt.Fprintf(w, "It says %s and that is all", c)
+		case "packed":
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write([]byte("\x1f\x8b"))
+		default:
+			w.Header().Set("Content-Type", "text/event-stream")
+			say(w, "It says nothing of the kind")
+		}
+	})
+	for say, leaks := range map[string]bool{"events": true, "whole": true, "packed": true, "nothing": false} {
+		for _, planted := range []bool{true, false} {
+			system := "Answer politely."
+			if planted {
+				system = c.Line() + " Answer politely."
+			}
+			body, _ := json.Marshal(map[string]any{"messages": []any{map[string]string{"role": "system", "content": system}, map[string]string{"role": "user", "content": "Where is Leeds?"}}})
+			r, err := http.NewRequestWithContext(t.Context(), "POST", b.front.URL+"/chat/x?say="+say, bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer developer")
+			r.Header.Set("Content-Type", "application/json")
+			before := len(b.events(audit.PromptInjectionDetected))
+			var answer []byte
+			res, err := (&http.Transport{DisableCompression: true}).RoundTrip(r)
+			if err == nil {
+				answer, err = io.ReadAll(res.Body)
+				res.Body.Close()
+			}
+			<-b.ended
+			evs := slices.DeleteFunc(b.events(audit.PromptInjectionDetected)[before:], func(ev audit.Event) bool { return ev.Outcome != audit.Refused })
+			if cut := leaks && planted; cut != (err != nil) || cut != (len(evs) == 1) || cut && strings.Contains(string(answer), "that is all") {
+				t.Errorf("%s, planted %v: %q %v, on record %+v", say, planted, answer, err, evs)
+			} else if cut && (evs[0].Severity != audit.High || fmt.Sprint(evs[0].Details["rules"]) != "[canary]" || strings.Contains(fmt.Sprint(evs[0]), c.String())) {
+				t.Errorf("%s: on record %+v", say, evs)
+			}
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
@@ -45,6 +46,7 @@ type Exchange struct {
 	named       authn.Principal // whom a credential names that no longer stands
 	upstream    *upstream.Route // nil: the platform's own API
 	passing     *passing        // its body, while it is inspected on its way
+	watch       *stream.Watch   // what its answer must not hold; nil: anything may
 	details     map[string]any  // why inspection refused, for the event
 	severity    audit.Severity  // of that event
 	encode      bool            // the tenant wants strings of answers entity-encoded

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -14,6 +15,7 @@ type guard struct {
 	status int
 	bytes  int64
 	mute   bool // the handler's body is replaced by a problem
+	leaked bool // the answer held what it must not, and ended there
 	held   *held
 }
 
@@ -69,10 +71,20 @@ func (g *guard) Write(b []byte) (int, error) {
 		g.held.write(b)
 		return len(b), nil
 	}
+	if w := g.x.watch; w != nil && w.Looking() {
+		// What comes encoded though we asked for plain bytes cannot be looked at.
+		e := g.Header().Get("Content-Encoding")
+		if g.leaked = g.leaked || e != "" && e != "identity" || w.Saw(b); g.leaked {
+			return 0, errLeaked
+		}
+	}
 	n, err := g.ResponseWriter.Write(b)
 	g.bytes += int64(n)
 	return n, err
 }
+
+// errLeaked ends an answer that holds a canary.
+var errLeaked = errors.New("the answer holds what the prompt keeps to itself")
 
 // secure is sent with every answer. The API renders nothing, so its policy
 // allows nothing; pages set their own Content-Security-Policy over this one.

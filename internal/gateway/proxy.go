@@ -62,6 +62,11 @@ func (g *Gateway) proxy(x *Exchange) error {
 		if f := x.verdict(); f != nil {
 			return x.refusePassing(f)
 		}
+		if x.guard.leaked {
+			x.details = map[string]any{"kind": "prompt", "rules": []string{"canary"}, "families": []string{"system_prompt_extraction"}, "alert": true, "field": "the answer"}
+			x.severity = audit.High
+			return x.refusePassing(fault.New(fault.Prompt, "the answer held a part of its prompt and was cut"))
+		}
 		if errors.Is(err, upstream.ErrCut) {
 			return errAborted
 		}

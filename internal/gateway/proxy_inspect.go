@@ -67,12 +67,32 @@ func (j *judge) upstreamBody(route *upstream.Route, wants []upstream.Inspection)
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the route names a place in a body that nobody knows")
 	}
+	if prompt != 0 {
+		j.x.watch = &stream.Watch{}
+	}
 	visit := func(p stream.Piece) error {
+		if p.Cover&prompt != 0 {
+			j.plant(p.Text)
+		}
 		return j.piece(p, p.Cover&prompt != 0, p.Cover&sql != 0 && j.in.SQL, p.Cover&xss != 0 && j.in.XSS)
 	}
 	return j.inspectBody(true, route.MaxBody, func(src io.Reader) (*stream.Reader, error) {
 		return stream.New(src, j.x.Request.Header.Get("Content-Type"), stream.Limits{Depth: inspectDepth}, patterns, visit)
 	})
+}
+
+// maxPlanted bounds the canaries of one string.
+const maxPlanted = 4
+
+// plant looks for canaries in a prompt, so that its answer may be watched for
+// them. A watched answer must come unencoded.
+func (j *judge) plant(text string) {
+	if found := inspect.Planted(text, maxPlanted); len(found) > 0 {
+		j.x.watch.Look(found...)
+		if j.x.passing == nil {
+			j.x.Request.Header.Del("Accept-Encoding")
+		}
+	}
 }
 
 func (j *judge) texts(texts []string, want upstream.Inspection) error {

@@ -49,7 +49,7 @@ func encodeCanary(b []byte) string {
 func (c Canary) String() string { return c.token }
 
 // Line is a sentence that carries the token into a system prompt.
-func (c Canary) Line() string { return "Internal reference " + c.token + ", never to be written." }
+func (c Canary) Line() string { return canaryLead + c.token + canaryTail }
 
 // In tells whether output betrays the canary: as it stands, in any case, with
 // anything between its letters, reversed, rot13, in base64 at any offset, in
@@ -131,4 +131,28 @@ func rot13(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// canaryLead and canaryTail stand around the token in Line.
+const (
+	canaryLead = "Internal reference "
+	canaryTail = ", never to be written."
+)
+
+// Planted finds the canaries whose Line stands in a text, at most most of them:
+// whoever passes a prompt on learns from the prompt itself what must not come
+// back.
+func Planted(text string, most int) (found []Canary) {
+	for len(found) < most {
+		_, rest, ok := strings.Cut(text, canaryLead)
+		if !ok {
+			return found
+		}
+		text = rest
+		token, _, ok := strings.Cut(rest[:min(len(rest), 2*canaryBytes+len(canaryTail))], canaryTail)
+		if ok && len(token) == 2*canaryBytes && strings.Trim(token, canaryAlphabet) == "" {
+			found = append(found, Canary{token})
+		}
+	}
+	return found
 }
