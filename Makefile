@@ -35,7 +35,7 @@ lint: ## formatting, vet, staticcheck, import direction, generated files
 
 .PHONY: ci
 ci: lint ## what CI runs: lint, then every test with the race detector
-	$(MAKE) test TESTFLAGS='-race -p 1'
+	CI=1 $(MAKE) test TESTFLAGS='-race -p 1'
 
 .PHONY: bench
 bench: deps ## every benchmark, once

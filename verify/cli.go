@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"bufio"
+	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -75,7 +77,15 @@ func verifyFile(name string, stdin io.Reader, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return Verify(f, o)
+	in := bufio.NewReader(f)
+	if start, _ := in.Peek(2); string(start) == "\x1f\x8b" { // compressed, as the archive has them
+		gz, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		return Verify(gz, o)
+	}
+	return Verify(in, o)
 }
 
 // String is the report for people.

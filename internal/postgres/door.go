@@ -109,7 +109,7 @@ func (s *Store) bareTables(ctx context.Context) ([]string, error) {
 // immutableTables may be added to and nothing else. Each carries two triggers.
 var immutableTables = []string{
 	"audit_events", "audit_leaves", "audit_nodes", "audit_checkpoints", "audit_successions",
-	"audit_retention", "audit_holds", "audit_deletions",
+	"audit_retention", "audit_holds", "audit_deletions", "audit_segments",
 	"house_leaves", "house_nodes", "house_checkpoints", "house_successions", "house_name", "house_cosignatures",
 }
 
@@ -131,6 +131,7 @@ func auditTriggers() (tables, names, functions []string) {
 		add(t, t+"_stamp", "audit_stamp")
 	}
 	add("audit_checkpoints", "audit_checkpoints_stamp", "audit_clock")
+	add("audit_archive", "audit_archive_behind", "audit_archive_behind")
 	return tables, names, functions
 }
 

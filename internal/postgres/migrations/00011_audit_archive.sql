@@ -42,9 +42,10 @@ CREATE TRIGGER audit_segments_no_truncate BEFORE TRUNCATE ON audit_segments
 -- Bodies are deleted on the word of upto, so no mistake of ours may let it run
 -- ahead of the segments.
 -- +goose StatementBegin
-CREATE FUNCTION audit_archive_behind() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION audit_archive_behind() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NEW.upto <> COALESCE((SELECT s.last FROM audit_segments s WHERE s.tenant_id = NEW.tenant_id ORDER BY s.first DESC LIMIT 1), 0) THEN
+    IF NEW.upto <> COALESCE((SELECT s.last FROM public.audit_segments s WHERE s.tenant_id = NEW.tenant_id ORDER BY s.first DESC LIMIT 1), 0) THEN
         RAISE EXCEPTION 'audit_archive: upto % is not where the segments end', NEW.upto USING ERRCODE = 'check_violation';
     END IF;
     RETURN NULL;
