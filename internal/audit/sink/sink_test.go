@@ -108,7 +108,8 @@ func TestReceiverAway(t *testing.T) {
 	w.manager(spec("siem", r.open))
 	ids := w.events("acme", 150)
 	eventually(t, "the stop is recorded", func() bool { return slices.Contains(w.said("platform"), "sink_stopped") })
-	if st := w.status("siem"); st.State != sink.Retrying || st.Error != "connection refused" {
+	eventually(t, "what waits is shown", func() bool { st := w.status("siem"); return st.Behind >= 150 && !st.Oldest.IsZero() })
+	if st := w.status("siem"); st.State != sink.Retrying || st.Error != "connection refused" || st.Delivered != 0 {
 		t.Errorf("the state is %+v", st)
 	}
 	ids = append(ids, w.events("acme", 50)...)

@@ -193,6 +193,7 @@ func (w *worker) work(ctx context.Context) {
 			w.rest(ctx, b)
 			w.pause(ctx, b.wait(w.cfg.Now(), w.cfg.Idle), w.wake)
 		default:
+			w.waits(b)
 			f := w.deliver(ctx, b)
 			if f == nil {
 				continue
@@ -302,6 +303,13 @@ func (w *worker) fail(ctx context.Context, f *Failure, v voice) {
 			Details: map[string]any{"sink": w.spec.Name, "state": string(state), "error": text}}, true)
 	}
 	w.save(ctx, changed || speak)
+}
+
+// waits shows what is to be sent, before it is known whether it can be.
+func (w *worker) waits(b *batch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.st.Behind, w.st.Oldest = b.behind, b.oldest
 }
 
 // rest is what to show when nothing is left to send.
