@@ -28,6 +28,8 @@ var goodBody = map[string]any{
 	"search-memories": map[string]any{"query": "invoice"},
 	"inspect":         map[string]any{"text": "the weather is fine"}, "set-inspection-settings": map[string]any{"block_above": 0.6},
 	"create-block": map[string]any{"prefix": "203.0.113.9", "seconds": 1, "reason": "test"},
+	"hold-tenant":  map[string]any{"owner": "thief", "reason": "none"}, "retain-tenant": map[string]any{"days": 36500, "owner": "thief", "reason": "none"},
+	"set-retention": map[string]any{"days": 36500, "owner": "thief", "reason": "none"},
 }
 
 // loose are the headers that differ between two answers to one question.
