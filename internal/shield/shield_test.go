@@ -135,7 +135,7 @@ func TestLimitHoldsInTheLongRun(t *testing.T) {
 		points Points
 		least  int
 	}{
-		"1,200 a minute":                             {12, Points{Flood: 0.000001}, 1000 * 60 * 10 / 11},
+		"1,200 a minute": {12, Points{Flood: 0.000001}, 1000 * 60 * 10 / 11},
 		"the promised 1,000, evenly, with the score": {10, Points{}, 1000 * 60 * 10 / 11},
 		"900 a minute, all of them":                  {9, Points{}, 900 * 60},
 	} {
