@@ -144,7 +144,7 @@ sinks:
 	if err := os.WriteFile(file, []byte(strings.Replace(text, "batch: 10", "batch: none", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	house := func(reason string) int {
+	house := func(outcome, reason string) int {
 		cmd := command(t, "audit", "export", "--tenant", "platform", "--data", data, "-o", filepath.Join(t.TempDir(), "x"))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -154,16 +154,16 @@ sinks:
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(string(b), `"reason":"`+reason+`"`)
+		return strings.Count(string(b), `"outcome":"`+outcome+`","reason":"`+reason+`"`)
 	}
-	until("the bad file is refused", func() bool { return house("sinks_refused") == 1 })
+	until("the bad file is refused", func() bool { return house("refused", "sinks_refused") == 1 })
 	p.remember(t, token, 5)
 	last = p.lastEvent(t, token)
 	hook.Await(t, acme, last)
 	if err := os.WriteFile(file, []byte(strings.Replace(text, "batch: 10", "batch: 11", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	until("the new file is in force", func() bool { return house("sinks_loaded") == 3 }) // two starts and this
+	until("the new file is in force", func() bool { return house("success", "sinks_loaded") == 3 }) // two starts and this
 	p.remember(t, token, 5)
 	last = p.lastEvent(t, token)
 	hook.Await(t, acme, last)
