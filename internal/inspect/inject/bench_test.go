@@ -2,7 +2,9 @@ package inject
 
 import (
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/corazawaf/libinjection-go"
 
@@ -83,9 +85,16 @@ func BenchmarkMegabyte(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := New()
 			b.SetBytes(int64(len(text)))
+			var before, after syscall.Rusage
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+			n := 0
 			for b.Loop() {
 				s.ScanBoth(text)
+				n++
 			}
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			cpu := time.Duration(after.Utime.Nano() - before.Utime.Nano() + after.Stime.Nano() - before.Stime.Nano())
+			b.ReportMetric(cpu.Seconds()*1000/float64(n), "cpu-ms/MB")
 		})
 	}
 }

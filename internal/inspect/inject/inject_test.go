@@ -75,6 +75,25 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// Numbers where a number is wanted: probes are refused, formulas, sizes and
+// choices are not.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	sc := New()
+	for _, s := range []string{"1 AND 1=1", "1 and 1=2", "-1 OR 17-7=10", "7 or 2>1", "1 || 1=1", "12 OR 3 LIKE 3", "1) OR (1=1", "1 or true", "1 AND 2 BETWEEN 1 AND 3", "5=5",
+		"31=7", "1 OR 1", "(1)or(1)", "2-1--", "1 or 1 is not null", "if(1=1,1,0)", "1 and 'a'='a'", "1%20or%201=1", "1/**/or/**/1=1", "1 having 1=1", "9 order by 3--"} {
+		if v, _ := sc.ScanBoth(s); v.Decision != inspect.Block {
+			t.Errorf("%q passes: %v", s, v)
+		}
+	}
+	for _, s := range []string{"1", "-1", "3.14", "1e9", "3*4", "1*1", "12*5 cm", "3-2", "10+0", "1/2", "24/7", "10-12", "2024-01-01", "555-1212", "+1 555 0100", "1 = 1", "2+2=4", "1 + 1 = 2",
+		"E=mc2", "x=1", "a=b", "3 and 4", "5 or 6", "0 or 1", "1 or 2 people", "4 or more", "room 1 and 2", "(3)", "f(3)=4", "5=V", "16:9", "1,2", "3x+2=7", "50%", "10^3", "9 mod 4"} {
+		if v, x := sc.ScanBoth(s); v.Decision == inspect.Block || x.Decision == inspect.Block {
+			t.Errorf("%q is refused: %v %v", s, v, x)
+		}
+	}
+}
+
 func TestSpansPointAtTheOriginal(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

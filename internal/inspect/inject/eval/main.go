@@ -57,7 +57,7 @@ func run(write, crs bool, corpus string, misses bool) error {
 	dev, held := injecttest.Dev(seed), injecttest.Heldout(seed)
 	var b strings.Builder
 	fmt.Fprintln(&b, "## SQL family and XSS on structured fields")
-	fmt.Fprintf(&b, "\nTexts made by two grammars (package `injecttest`, seed %d) with templates, words and encodings of their own. Rules were made with the *tuning* set; the *held-out* set only judges. Shares in percent; macro means the mean over groups. Throughput is in texts per second of CPU time, both kinds at once, over all held-out texts, attacks included; p99 is the 99th percentile of one call.\n", seed)
+	fmt.Fprintf(&b, "\nTexts made by two grammars (package `injecttest`, seed %d) with templates, words and encodings of their own. Rules were made with the *tuning* set; the *held-out* set only judges. Shares in percent; macro means the mean over groups. Throughput is in texts per second of CPU time, both kinds at once, over all held-out texts, attacks included; p99 is the 99th percentile of one call. The Core Rule Set, which takes milliseconds a text, reads every %dth held-out text.\n", seed, coreEvery)
 	fmt.Fprintf(&b, "\n`go run ./internal/inspect/inject/eval -write` makes this section.\n")
 	kept := map[string]injecttest.Side{}
 	for _, set := range []struct {
@@ -67,15 +67,19 @@ func run(write, crs bool, corpus string, misses bool) error {
 		counts := [2]injecttest.Side{}
 		fmt.Fprintf(&b, "\n### %s set\n\n| detector | SQL recall | SQL false alarms | balanced | XSS recall | XSS false alarms | balanced | texts/CPU-s | p99 |\n|---|---|---|---|---|---|---|---|---|\n", set.name)
 		for i, p := range list {
-			sql := injecttest.Measure(set.samples, inspect.SQL, p.sql)
-			xss := injecttest.Measure(set.samples, inspect.XSS, p.xss)
+			if p.every > 1 && set.name != "Held-out" {
+				continue
+			}
+			samples := p.of(set.samples)
+			sql := injecttest.Measure(samples, inspect.SQL, p.sql)
+			xss := injecttest.Measure(samples, inspect.XSS, p.xss)
 			if i == 0 {
 				kept[strings.ToLower(set.name)+"/sql"], kept[strings.ToLower(set.name)+"/xss"] = sql, xss
 				counts = [2]injecttest.Side{sql, xss}
 			}
 			speed, p99 := "", ""
 			if p.both != nil {
-				rate, q := pace(set.samples, p)
+				rate, q := pace(samples, p)
 				speed, p99 = fmt.Sprintf("%.0fk", rate/1000), fmt.Sprintf("%.1f µs", q)
 				if rate < 10000 {
 					speed = fmt.Sprintf("%.0f", rate)
@@ -279,7 +283,9 @@ func real(dir string, misses bool) error {
 const notes = `
 ### How to read this
 
-The held-out grammar was written after the rules and measured untouched: SQL recall 98.2 at 1.41 false alarms, XSS 100.0 at 0.00. Its one weak group, JSON as a value, then led to one general change (the double quotes of a JSON document are its own), made on the tuning side; no template of the set was used for anything else. A grammar of the tuning set was held out before that, and on that first look groups lay between 72 (Cypher) and 100.
+The held-out grammar was written after the rules and measured untouched: SQL recall 98.2 at 1.41 false alarms, XSS 100.0 at 0.00. Two misses of it have been answered since, so these groups are no longer untouched: JSON as a value (the double quotes of a JSON document are its own) and a whole value that is a comparison of two bare numbers ("3=17", once 90 % of *numeric*). No template of the set was used for anything else. A grammar of the tuning set was held out before that, and on that first look groups lay between 72 (Cypher) and 100.
 
-What is still missed: fragments that are no statement by themselves ("' or", "1--"), whole queries without any breakout (SELECT … FROM …, which are flagged, not blocked), numeric comparisons alone. What still alarms: possessives and dashes in a row ("the boys' -- nice"), sentences that are valid SQL.
+**libinjection does not vote.** The row "libinjection voting too" blocks what either finds: SQL recall rises by 0.3 points, and false alarms go from 0.1 to 5.1 percent with libinjection's own; for XSS it adds nothing but false alarms. So it runs here, as a peer of the same run, and a test holds our recall, false alarms and pace against it.
+
+What is still missed: fragments that are no statement by themselves ("' or", "1--"), whole queries without any breakout (SELECT … FROM …, which are flagged, not blocked), arithmetic alone ("1*1" is flagged; "3-2" is a score). What still alarms: possessives and dashes in a row ("the boys' -- nice"), sentences that are valid SQL.
 `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/inject"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/inject/injecttest"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/waf"
 )
 
@@ -19,7 +21,23 @@ type peer struct {
 	sql, xss func(string) bool
 	both     func(string)
 	rounds   int // over all texts, for the throughput
+	every    int // of how many texts it reads one; 0 is all
 }
+
+// of gives the texts that the peer reads.
+func (p peer) of(samples []injecttest.Sample) []injecttest.Sample {
+	if p.every < 2 {
+		return samples
+	}
+	var out []injecttest.Sample
+	for i := 0; i < len(samples); i += p.every {
+		out = append(out, samples[i])
+	}
+	return out
+}
+
+// coreEvery: the Core Rule Set takes milliseconds a text.
+const coreEvery = 4
 
 func peers(withCRS bool) ([]peer, error) {
 	s := inject.New()
@@ -27,17 +45,41 @@ func peers(withCRS bool) ([]peer, error) {
 		{"**this package**",
 			func(t string) bool { v, _ := s.ScanBoth(t); return v.Decision == inspect.Block },
 			func(t string) bool { _, v := s.ScanBoth(t); return v.Decision == inspect.Block },
-			func(t string) { s.ScanBoth(t) }, 20},
-		{"the seed's patterns", seedSQL, seedXSS, func(t string) { seedSQL(t); seedXSS(t) }, 2},
+			func(t string) { s.ScanBoth(t) }, 20, 0},
+		{"the seed's patterns", seedSQL, seedXSS, func(t string) { seedSQL(t); seedXSS(t) }, 2, 0},
 		{"libinjection-go",
 			func(t string) bool { ok, _ := libinjection.IsSQLi(t); return ok },
 			libinjection.IsXSS,
-			func(t string) { libinjection.IsSQLi(t); libinjection.IsXSS(t) }, 10},
+			func(t string) { libinjection.IsSQLi(t); libinjection.IsXSS(t) }, 10, 0},
+		{"this package, libinjection voting too",
+			func(t string) bool {
+				v, _ := s.ScanBoth(t)
+				ok, _ := libinjection.IsSQLi(t)
+				return ok || v.Decision == inspect.Block
+			},
+			func(t string) bool {
+				_, v := s.ScanBoth(t)
+				return v.Decision == inspect.Block || libinjection.IsXSS(t)
+			},
+			func(t string) { s.ScanBoth(t); libinjection.IsSQLi(t); libinjection.IsXSS(t) }, 10, 0},
 	}
 	if !withCRS {
 		return list, nil
 	}
-	w, err := waf.New(waf.Options{})
+	for _, paranoia := range []int{1, 2} {
+		more, err := coreRules(paranoia)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
+	}
+	return list, nil
+}
+
+// coreRules are the Core Rule Set at a paranoia level: its rules of either family
+// alone, and as it blocks.
+func coreRules(paranoia int) ([]peer, error) {
+	w, err := waf.New(waf.Options{Paranoia: paranoia})
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +114,11 @@ func peers(withCRS bool) ([]peer, error) {
 		}
 	}
 	blocks := func(t string) bool { return inspectCRS(t).Blocked }
-	return append(list,
-		peer{"Core Rule Set, paranoia 1, rules 942/941 only", family(942000, 943000), family(941000, 942000), nil, 0},
-		peer{"Core Rule Set, paranoia 1, blocking", blocks, blocks, func(t string) { inspectOnce(t) }, 1}), nil
+	name := fmt.Sprintf("Core Rule Set, paranoia %d, ", paranoia)
+	return []peer{
+		{name + "rules 942/941 only", family(942000, 943000), family(941000, 942000), nil, 0, coreEvery},
+		{name + "blocking", blocks, blocks, func(t string) { inspectOnce(t) }, 1, coreEvery},
+	}, nil
 }
 
 // The seed's patterns, as its text lists them.
