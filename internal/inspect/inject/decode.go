@@ -1,6 +1,9 @@
 package inject
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // Decoding limits. A payload hidden deeper than maxDepth layers needs a reader
 // that decodes as often; MaxDecoded bounds the memory of one inspection.
@@ -47,11 +50,23 @@ func decodePass(dst []byte, off []int32, s string, prev []int32) ([]byte, []int3
 		}
 		return prev[i]
 	}
+	dst, off = slices.Grow(dst, len(s)), slices.Grow(off, len(s)+1)
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c != '%' && c != '\\' && c != '&' && c < 0x80 && c != 0 {
-			dst, off = append(dst, c), append(off, at(i))
-			i++
+		if !maybeCoded[c] {
+			j := i + 1
+			for j < len(s) && !maybeCoded[s[j]] {
+				j++
+			}
+			dst = append(dst, s[i:j]...)
+			if prev != nil {
+				off = append(off, prev[i:j]...)
+			} else {
+				for k := i; k < j; k++ {
+					off = append(off, int32(k))
+				}
+			}
+			i = j
 			continue
 		}
 		r, n := decodeOne(s, i)
@@ -73,6 +88,14 @@ func decodePass(dst []byte, off []int32, s string, prev []int32) ([]byte, []int3
 	off = append(off, at(len(s)))
 	return dst, off, changed
 }
+
+// maybeCoded are the bytes with which something encoded begins.
+var maybeCoded = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c == '%' || c == '\\' || c == '&' || c == 0 || c >= 0x80
+	}
+	return t
+}()
 
 // appendRune writes r; a decoded byte above 0x7f stays a byte, for it may be
 // a part of UTF-8 that the next layer puts together.
