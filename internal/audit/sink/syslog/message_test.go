@@ -36,7 +36,7 @@ func hostile(evil string) *sink.Item {
 var evils = []string{
 	"plain", "", `a|b\c=d`, `\`, `\\`, `=`, `"`, `]`, `"]`, `\"]`, "a=b c=d", " cs1=other", "x\nCEF:0|a|b|c|d|e|1|", "\r\n<134>1 2026-01-01T00:00:00Z h a - - - forged",
 	"\x00", "a\x00b", "\x1b[2J", "\u0085", "\u2028x", "\u2029", "\u202eevil", "\ufeff", "é世界🙂", "\xff\xfe", "\xc3", "\xed\xa0\x80", "tab\there", "]][x@1 y=\"z\"",
-	"12 <134>1 - - - - - -", strings.Repeat("é", 40_000), strings.Repeat("|=\\\n\"]", 10_000), "a\\nb", `\n`, `\r\=\|`, "\x7f\x9b",
+	"12 <134>1 - - - - - -", strings.Repeat("é", 4_000), strings.Repeat("|=\\\n\"]", 1_000), "a\\nb", `\n`, `\r\=\|`, "\x7f\x9b",
 }
 
 // check holds one message to the standards and to what it should say.
@@ -117,6 +117,9 @@ func TestHostileContents(t *testing.T) {
 				check(t, c, hostile(evil), evil)
 			}
 		}
+		big := hostile("x") // details of a megabyte, which no log holds
+		big.Entry.Details, _ = json.Marshal(map[string]string{"k": strings.Repeat("|=\\\n\"]", 170_000)})
+		check(t, config(f), big, "x")
 	}
 }
 
