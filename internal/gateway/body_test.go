@@ -195,8 +195,8 @@ func form(t *testing.T, file string, content []byte) (string, []byte) {
 	if err == nil {
 		_, err = part.Write(content)
 	}
-	if err = w.Close(); err != nil {
-		t.Fatal(err)
+	if cerr := w.Close(); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
 	}
 	return w.FormDataContentType(), b.Bytes()
 }
