@@ -111,8 +111,8 @@ func TestSiege(t *testing.T) {
 		t.Skip("holds ten thousand connections")
 	}
 	crowd := room(t, 10_000)
-	if raced {
-		crowd /= 5
+	if raced { // everything takes ten times as long
+		crowd /= 10
 	}
 	w := newWorld(t, balancer)
 	w.env["DDOS_IP_LIMIT"] = "1000"
@@ -122,7 +122,10 @@ func TestSiege(t *testing.T) {
 	s := &siege{t: t, p: p}
 	defer s.leave()
 
-	const patience = 10 * time.Second
+	patience := 10 * time.Second
+	if raced {
+		patience *= 6
+	}
 	var served, slowest atomic.Int64
 	honest := func(i int) {
 		begun := time.Now()
@@ -224,8 +227,8 @@ func TestSiege(t *testing.T) {
 				t.Errorf("%d continuations and still connected", n)
 			}
 		}},
-		{"pings and settings", 3, func(from string) {
-			if n, alive := s.flood2(from, 400_000, func(f *http2.Framer, _ uint32, _ []byte) error {
+		{"pings", 1, func(from string) {
+			if n, alive := s.flood2(from, 100_000, func(f *http2.Framer, _ uint32, _ []byte) error {
 				return f.WritePing(false, [8]byte{1})
 			}); alive {
 				t.Logf("%d pings were read and answered", n) // bounded by what the client reads
@@ -240,10 +243,13 @@ func TestSiege(t *testing.T) {
 	} {
 		fight.Go(func() {
 			from := fmt.Sprintf("198.19.0.%d", 1+i)
-			for range attack.tries {
+			for i := range attack.tries {
+				if i%10 == 9 && cut(t, p, from) {
+					break
+				}
 				attack.do(from)
 			}
-			if attack.name != "pings and settings" && attack.name != "endless continuation" && !cut(t, p, from) {
+			if attack.name != "pings" && attack.name != "endless continuation" && !cut(t, p, from) {
 				t.Errorf("%s: not blocked after %d", attack.name, attack.tries)
 			}
 		})
