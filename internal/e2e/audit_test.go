@@ -128,7 +128,7 @@ func TestDurableReads(t *testing.T) {
 		id := strings.ReplaceAll(uuid.NewString(), "-", "")
 		a := ask{method: "GET", path: "/v1/agents", token: tok, header: http.Header{"X-Request-Id": {id}}}.send(t).want(t, 200)
 		var n int
-		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil {
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_records WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		if n > 1 {
@@ -144,7 +144,7 @@ func TestDurableReads(t *testing.T) {
 	for range 50 {
 		a := get(t, tok, "/v1/agents").want(t, 200)
 		var n int
-		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil || n != 1 {
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_records WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), a.header.Get("X-Request-Id")).Scan(&n); err != nil || n != 1 {
 			t.Fatalf("answered with %d events, %v", n, err)
 		}
 	}

@@ -105,7 +105,7 @@ func TestBadBodies(t *testing.T) {
 	client := newClient(&operator)
 	t.Cleanup(client.CloseIdleConnections)
 	quiet(t, db, c, tok)
-	log := []string{"audit_events", "audit_leaves", "audit_heads", "audit_personal"}
+	log := []string{"audit_events", "audit_leaves", "audit_heads", "audit_personal", "audit_summaries"}
 	before := dump(t, db, c.id, log...)
 	was, recorded := rows(t, db), changes(t, db, c.id)
 
@@ -184,7 +184,7 @@ func TestBadBodies(t *testing.T) {
 // changes counts the events that say something was changed.
 func changes(t testing.TB, db *pgx.Conn, id tenant.ID) (n int) {
 	t.Helper()
-	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND outcome = 'success'
+	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_records WHERE tenant_id = $1 AND outcome = 'success'
 		AND type NOT IN ('API_REQUEST', 'LOGIN_SUCCESS')`, id.String()).Scan(&n); err != nil {
 		t.Fatal(err)
 	}

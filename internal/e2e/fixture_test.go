@@ -369,7 +369,7 @@ func quiet(t testing.TB, db *pgx.Conn, c *customer, token string) {
 	ask{method: "GET", path: "/v1/me", token: token, header: http.Header{"X-Request-Id": {last}}}.send(t).want(t, 200)
 	deadline := time.Now().Add(10 * time.Second)
 	for n := 0; n == 0; {
-		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_events WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), last).Scan(&n); err != nil {
+		if err := db.QueryRow(t.Context(), `SELECT count(*) FROM audit_records WHERE tenant_id = $1 AND request_id = $2`, c.id.String(), last).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {
@@ -406,7 +406,7 @@ func dump(t testing.TB, db *pgx.Conn, id tenant.ID, without ...string) string {
 		JOIN information_schema.tables t USING (table_schema, table_name)
 		WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'
 		  AND (c.column_name IN ('tenant_id', 'tenant') OR (c.table_name = 'tenants' AND c.column_name = 'id'))
-		  AND c.table_name NOT LIKE 'audit_events_%' AND c.table_name NOT IN ('audit_nodes', 'audit_checkpoints') ORDER BY 1`) // signed in their own time
+		  AND c.table_name NOT LIKE 'audit_events_%' AND c.table_name NOT IN ('audit_nodes', 'audit_checkpoints', 'audit_summaries') ORDER BY 1`) // signed in their own time
 	if err != nil {
 		t.Fatal(err)
 	}

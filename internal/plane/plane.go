@@ -24,6 +24,7 @@ type Store interface {
 	Log(tenant.Scope) audit.Reader
 	Change(context.Context, tenant.Scope, audit.Event, func(Tx) error) (audit.Receipt, error)
 	Record(context.Context, tenant.Scope, audit.Event) (audit.Receipt, error)
+	RecordAll(context.Context, tenant.Scope, []audit.Event) ([]audit.Receipt, error)
 	Note(context.Context, tenant.Scope, audit.Event) error
 	Promise(context.Context, tenant.Scope) error
 	Keep(context.Context, tenant.Scope, audit.Event) error
@@ -81,6 +82,13 @@ func (r Room) Change(ctx context.Context, ev audit.Event, fn func(Tx) error) (au
 // failed, a read) and returns when it is durable. Writers share commits.
 func (r Room) Record(ctx context.Context, ev audit.Event) (audit.Receipt, error) {
 	return r.store.Record(ctx, r.scope, ev)
+}
+
+// RecordAll is Record for many, as an import or a flood has them: in their order
+// by thousands, whose commits run side by side. After an error some of them may
+// be in the log; their receipts come with it.
+func (r Room) RecordAll(ctx context.Context, events []audit.Event) ([]audit.Receipt, error) {
+	return r.store.RecordAll(ctx, r.scope, events)
 }
 
 // Note writes an event soon, and returns when it is queued: for plain reads. A

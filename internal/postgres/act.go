@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,7 +142,7 @@ type orphan struct {
 // orphans queues the search for one tenant's: of replicas that are gone, and of
 // this one's whose outcome could not be written.
 func (a *acts) orphans(b *pgx.Batch, id tenant.ID, found *[]orphan) {
-	b.Queue(`SELECT i.id, i.replica, COALESCE((SELECT e.body FROM audit_events e WHERE e.tenant_id = i.tenant_id AND e.id = i.id), '')
+	b.Queue(`SELECT i.id, i.replica, COALESCE((SELECT e.body FROM audit_events e WHERE e.tenant_id = $1 AND e.at = i.at AND e.id = i.event_row), '')
 		FROM audit_intents i WHERE i.tenant_id = $1 AND (i.replica = $2
 		   OR NOT EXISTS (SELECT 1 FROM replicas r WHERE r.id = i.replica AND r.beat > now() - interval '`+beatLost+`'))`,
 		id.String(), a.replica).Query(each(func(r pgx.Rows) error {
@@ -150,6 +151,14 @@ func (a *acts) orphans(b *pgx.Batch, id tenant.ID, found *[]orphan) {
 		if err := r.Scan(&o.id, &replica, &o.body); err != nil {
 			return err
 		}
+		// Of the row's bodies, the intent's own.
+		mine := ""
+		for body := range strings.SplitSeq(o.body, "\n") {
+			if strings.Contains(body, `"id":"`+o.id.String()+`"`) {
+				mine = body
+			}
+		}
+		o.body = mine
 		if replica != a.replica || !a.underWay(o.id) {
 			*found = append(*found, o)
 		}

@@ -105,7 +105,8 @@ func TestACrashLeavesNoOpenIntent(t *testing.T) {
 		t.Fatal(err)
 	}
 	dying.Close()
-	if _, err := op.Exec(t.Context(), `INSERT INTO audit_intents VALUES ($1, $2, gen_random_uuid())`, scope.ID().String(), intent.EventID); err != nil {
+	if _, err := op.Exec(t.Context(), `INSERT INTO audit_intents (tenant_id, id, replica, event_row, at)
+		SELECT tenant_id, id, gen_random_uuid(), event_row, at FROM audit_records WHERE tenant_id = $1 AND id = $2`, scope.ID().String(), intent.EventID); err != nil {
 		t.Fatal(err)
 	}
 	third, fourth := db.Open(t), db.Open(t) // sweep at their start, both

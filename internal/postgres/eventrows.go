@@ -1,73 +1,99 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-const insertEvent = `WITH e AS (
-	INSERT INTO audit_events (tenant_id, id, at, type, severity, actor, resource, outcome, request_id, body, leaf)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11))
-	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent)
-	VALUES ($1, $2, $12, $13, $14, $15)`
+// A row of audit_events holds what one commit made durable for one tenant, so
+// that an event's price is not a row's.
+const (
+	rowEvents = 256     // also the table's limit
+	rowBytes  = 1 << 20 // of bodies; one event has at most 8 KiB
+)
 
-// insertEvents is insertEvent for many: one statement, columns as arrays.
-const insertEvents = `WITH e AS (
-	INSERT INTO audit_events (tenant_id, id, at, type, severity, actor, resource, outcome, request_id, body, leaf)
-	SELECT $1, * FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::text[], $10::text[], $11::bytea[]))
-	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent)
-	SELECT $1, * FROM unnest($2::uuid[], $12::bytea[], $13::text[], $14::text[], $15::text[])`
+const insertRow = `WITH e AS (
+	INSERT INTO audit_events (tenant_id, id, n, first_at, last_at, words, body, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent) VALUES ($1, $2, $9, $10, $11, $12)`
+
+// packed is a row to be written: column by column, element by element.
+type packed struct {
+	id          uuid.UUID
+	n           int
+	first, last time.Time
+	words       []byte
+	body        []byte // one to a line; canonical JSON has no line feed in it
+	leaf, salts []byte
+	name        []*string
+	ip, agent   []*string
+	seen        [facets]uint32 // the word before, of each facet
+}
 
 // queueEvent is queueEvents for one.
 func queueEvent(b *pgx.Batch, id tenant.ID, e *record.Sealed) {
 	queueEvents(b, id, []*record.Sealed{e})
 }
 
-// queueEvents adds events to a transaction that has their tenant set.
-func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) {
-	if len(events) == 1 {
-		e := events[0]
+// queueEvents adds events, in their order, to a transaction that has their
+// tenant set. It answers the id of each event's row.
+func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) (rows []uuid.UUID) {
+	rows = make([]uuid.UUID, 0, len(events))
+	for from := 0; from < len(events); {
+		to, size := from, 0
+		for to < len(events) && to-from < rowEvents && (to == from || size+len(events[to].Body) < rowBytes) {
+			size += len(events[to].Body) + 1
+			to++
+		}
+		p := pack(events[from:to], size)
+		if to-from < len(events) {
+			p.id = uuid.Must(uuid.NewV7()) // rows of one transaction are numbered by their ids
+		}
+		b.Queue(insertRow, [16]byte(id), [16]byte(p.id), p.n, p.first, p.last, p.words, p.body, p.leaf, p.salts, p.name, p.ip, p.agent)
+		for range p.n {
+			rows = append(rows, p.id)
+		}
+		from = to
+	}
+	return rows
+}
+
+// pack makes one row of events. A row's id is its first event's.
+func pack(events []*record.Sealed, size int) *packed {
+	n := len(events)
+	p := &packed{
+		id: events[0].ID, n: n, first: events[0].Time, last: events[0].Time, words: make([]byte, 0, 4*facets*min(n, 32)), body: make([]byte, 0, size),
+		leaf: make([]byte, 0, 32*n), salts: make([]byte, 0, 48*n), name: make([]*string, n), ip: make([]*string, n), agent: make([]*string, n),
+	}
+	for i, e := range events {
+		if i > 0 {
+			p.body = append(p.body, '\n')
+		}
+		p.body = append(p.body, e.Body...)
+		p.leaf = append(p.leaf, e.Leaf[:]...)
 		salts := e.Salts.Bytes()
-		b.Queue(insertEvent, [16]byte(id), [16]byte(e.ID), e.Time, string(e.Type), string(e.Severity), e.Actor.ID, e.Resource,
-			string(e.Outcome), e.RequestID, string(e.Body), e.Leaf[:],
-			salts[:], nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent))
-		return
+		p.salts = append(p.salts, salts[:]...)
+		p.name[i], p.ip[i], p.agent[i] = nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent)
+		if e.Time.Before(p.first) {
+			p.first = e.Time
+		}
+		if e.Time.After(p.last) {
+			p.last = e.Time
+		}
+		for f, value := range [facets]string{string(e.Type), string(e.Severity), e.Actor.ID, e.Resource, string(e.Outcome), e.RequestID} {
+			if value == "" {
+				continue
+			}
+			if w := word(f, value); w != p.seen[f] || i == 0 {
+				p.seen[f] = w
+				p.words = binary.BigEndian.AppendUint32(p.words, w)
+			}
+		}
 	}
-	var c columns
-	for _, e := range events {
-		c.add(e)
-	}
-	b.Queue(insertEvents, [16]byte(id), c.id, c.at, c.kind, c.severity, c.actor, c.resource, c.outcome, c.request,
-		c.body, c.leaf, c.salt, c.name, c.ip, c.agent)
-}
-
-type columns struct {
-	id                                                      [][16]byte
-	at                                                      []time.Time
-	kind, severity, actor, resource, outcome, request, body []string
-	leaf, salt                                              [][]byte
-	name, ip, agent                                         []*string
-}
-
-func (c *columns) add(e *record.Sealed) {
-	salts := e.Salts.Bytes()
-	c.id = append(c.id, e.ID)
-	c.at = append(c.at, e.Time)
-	c.kind = append(c.kind, string(e.Type))
-	c.severity = append(c.severity, string(e.Severity))
-	c.actor = append(c.actor, e.Actor.ID)
-	c.resource = append(c.resource, e.Resource)
-	c.outcome = append(c.outcome, string(e.Outcome))
-	c.request = append(c.request, e.RequestID)
-	c.body = append(c.body, string(e.Body))
-	c.leaf = append(c.leaf, e.Leaf[:])
-	c.salt = append(c.salt, salts[:])
-	c.name = append(c.name, nullable(e.Actor.Name))
-	c.ip = append(c.ip, nullable(e.IPString()))
-	c.agent = append(c.agent, nullable(e.UserAgent))
+	return p
 }

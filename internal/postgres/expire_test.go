@@ -52,7 +52,7 @@ func (e elder) count(sql string) (n int64) {
 }
 
 func (e elder) bodies() int64 {
-	return e.count(`SELECT count(*) FROM audit_events WHERE tenant_id = $1`)
+	return e.count(`SELECT COALESCE(sum(n), 0) FROM audit_events WHERE tenant_id = $1`)
 }
 
 // history gives a tenant three months of so many events each that are past seven
@@ -104,7 +104,7 @@ func TestExpiryDeletesBodiesAndKeepsTheProof(t *testing.T) {
 	if n := e.count(`SELECT count(*) FROM audit_personal p JOIN audit_leaves l USING (tenant_id, event_id) WHERE tenant_id = $1 AND l.seq <= 900`); n != 0 {
 		t.Errorf("%d expired records keep personal values", n)
 	}
-	if n := e.count(`SELECT count(*) FROM audit_leaves WHERE tenant_id = $1`); n != 923 {
+	if n := e.count(`SELECT sum(n) FROM audit_leaves WHERE tenant_id = $1`); n != 923 {
 		t.Errorf("%d leaf hashes, want all 923", n)
 	}
 	if again := expire(t, s); again != (postgres.Expired{}) {
@@ -236,7 +236,8 @@ func TestAHoldStopsADeletionUnderWay(t *testing.T) {
 	r := room(t, s, db.Tenant(t, s, "acme"))
 	e, _ := history(t, db, r, 30)
 	stateOnly(t, s, e)
-	if n, err := asApp(t, db.Application(t), r.Scope().ID(), `SELECT audit_expire(10)`); err != nil || n != 10 {
+	n, err := asApp(t, db.Application(t), r.Scope().ID(), `SELECT audit_expire(10)`)
+	if err != nil || n < 10 || n >= 30 { // whole rows
 		t.Fatalf("a step of 10 did %d, %v", n, err)
 	}
 	if _, err := r.Change(t.Context(), event(audit.ConfigChanged), func(tx plane.Tx) error {
@@ -250,8 +251,8 @@ func TestAHoldStopsADeletionUnderWay(t *testing.T) {
 	}
 	// What is left of the month can still be had and proved.
 	p := published(t, r)
-	rep := verified(t, bundleOf(t, r, audit.Range{From: 11}), verify.Options{Key: p.Key})
-	if rep.Wrong != nil || rep.From != 11 {
+	rep := verified(t, bundleOf(t, r, audit.Range{From: n + 1}), verify.Options{Key: p.Key})
+	if rep.Wrong != nil || rep.From != n+1 {
 		t.Errorf("the rest of a month that is half deleted: %v", rep)
 	}
 }
@@ -301,10 +302,16 @@ func TestADeletionIsResumed(t *testing.T) {
 	e, _ := history(t, db, r, 30)
 	stateOnly(t, s, e)
 	app := db.Application(t)
-	for _, want := range []int64{10, 10, 10, 0} {
-		if n, err := asApp(t, app, r.Scope().ID(), `SELECT audit_expire(10)`); err != nil || n != want {
-			t.Fatalf("a step did %d, %v; want %d", n, err, want)
+	steps, total := 0, int64(0)
+	for n := int64(-1); n != 0; steps++ {
+		var err error
+		if n, err = asApp(t, app, r.Scope().ID(), `SELECT audit_expire(10)`); err != nil || n < 0 || n > 30 {
+			t.Fatalf("a step did %d, %v", n, err)
 		}
+		total += n
+	}
+	if total != 30 || steps < 3 {
+		t.Fatalf("%d steps deleted %d", steps, total)
 	}
 	if got := expire(t, s); got.Statements != 2 || got.Records != 60 || e.bodies() != 23 {
 		t.Errorf("resumed: %+v, %d bodies", got, e.bodies())
@@ -451,7 +458,7 @@ func TestTheDeletingFunctionTrustsNobody(t *testing.T) {
 
 	const begin = `INSERT INTO audit_deletions (tenant_id, number, first, last, month, root, days, event_id, signed)
 		SELECT $1::uuid, 1, %d, c.size, '%s', c.root, 30, l.event_id, format(E'%%s/audit/%%s/deletions\ndeletion 1\n%%s %%s\n%%s\n%%s\n30\nnow\n\n- forged', (SELECT host FROM house_name), $1::uuid, %d, c.size, '%s', encode(c.root, 'base64'))
-		FROM audit_checkpoints c, audit_leaves l WHERE c.tenant_id = $1::uuid AND c.size = %d AND l.tenant_id = $1::uuid AND l.seq = %d`
+		FROM audit_checkpoints c, audit_leaves l WHERE c.tenant_id = $1::uuid AND c.size = %d AND l.tenant_id = $1::uuid AND l.seq = (SELECT max(seq) FROM audit_leaves WHERE tenant_id = $1::uuid AND seq <= %d)`
 	row := func(first int, month string, size, event int) string {
 		return fmt.Sprintf(begin, first, month+"-01", first, month, size, event)
 	}
@@ -462,8 +469,8 @@ func TestTheDeletingFunctionTrustsNobody(t *testing.T) {
 	}
 	now := time.Now().UTC().Format("2006-01")
 	const call = `SELECT audit_expire(100000)`
-	const deleted = `INSERT INTO audit_events (tenant_id, id, at, type, severity, actor, resource, outcome, request_id, body, leaf)
-		VALUES ($1, '0190a5d0-0000-7000-8000-00000000beef', now(), 'DATA_DELETED', '', '', '', '', '', '{"details":{"deletion":1,"last":30}}', sha256('x'))`
+	const deleted = `INSERT INTO audit_events (tenant_id, id, body, leaf)
+		VALUES ($1, '0190a5d0-0000-7000-8000-00000000beef', '{"details":{"deletion":1,"last":30},"type":"DATA_DELETED"}', sha256('x'))`
 	const numbered = `INSERT INTO audit_leaves (tenant_id, seq, at, event_id, leaf) SELECT $1, 111, at, id, leaf FROM audit_events WHERE tenant_id = $1::uuid AND id = '0190a5d0-0000-7000-8000-00000000beef'`
 	for name, c := range map[string]struct {
 		id   tenant.ID
@@ -503,7 +510,7 @@ func TestTheDeletingFunctionTrustsNobody(t *testing.T) {
 		"without the function":  {acme.ID(), []string{`DELETE FROM audit_events WHERE tenant_id = $1`}, "permission denied"},
 		"a partition":           {acme.ID(), []string{`DROP TABLE audit_events_other`}, "must be owner"},
 	} {
-		before := e.count(`SELECT count(*) FROM audit_events WHERE tenant_id <> $1`) + e.bodies()
+		before := e.count(`SELECT COALESCE(sum(n), 0) FROM audit_events WHERE tenant_id <> $1`) + e.bodies()
 		n, err := asApp(t, db.Application(t), c.id, c.sqls...)
 		switch {
 		case c.say == "" && (err != nil || n != 0):
@@ -511,7 +518,7 @@ func TestTheDeletingFunctionTrustsNobody(t *testing.T) {
 		case c.say != "" && (err == nil || !strings.Contains(err.Error(), c.say)):
 			t.Errorf("%s: %d, %v; want a word about %q", name, n, err, c.say)
 		}
-		if after := e.count(`SELECT count(*) FROM audit_events WHERE tenant_id <> $1`) + e.bodies(); after != before {
+		if after := e.count(`SELECT COALESCE(sum(n), 0) FROM audit_events WHERE tenant_id <> $1`) + e.bodies(); after != before {
 			t.Errorf("%s: of %d bodies %d are left", name, before, after)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/bundle"
@@ -17,21 +16,6 @@ import (
 )
 
 const maxEntries = 500
-
-// Two texts for two directions: the order is the index's either way.
-const (
-	selectEntries = `SELECT l.seq, e.body, l.leaf, p.salts, p.actor_name, p.ip, p.user_agent
-	FROM audit_leaves l
-	JOIN audit_events e ON e.tenant_id = l.tenant_id AND e.at = l.at AND e.id = l.event_id
-	LEFT JOIN audit_personal p ON p.tenant_id = l.tenant_id AND p.event_id = l.event_id
-	WHERE l.tenant_id = $1
-	  AND ($3::timestamptz IS NULL OR l.at >= $3) AND ($4::timestamptz IS NULL OR l.at < $4)
-	  AND ($5::text[] IS NULL OR e.type = ANY ($5)) AND ($6::text[] IS NULL OR e.severity = ANY ($6))
-	  AND ($7::text IS NULL OR e.actor = $7) AND ($8::text IS NULL OR e.resource = $8)
-	  AND ($9::text IS NULL OR e.outcome = $9) AND ($10::text IS NULL OR e.request_id = $10)`
-	oldestEntries = selectEntries + ` AND l.seq > $2 ORDER BY l.seq LIMIT $11`
-	newestEntries = selectEntries + ` AND ($2::bigint = 0 OR l.seq < $2) ORDER BY l.seq DESC LIMIT $11`
-)
 
 type log struct {
 	s     *Store
@@ -46,21 +30,26 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 		return nil, false, err
 	}
 	limit := min(max(q.Limit, 1), maxEntries)
-	sql := oldestEntries
-	if q.Newest {
-		sql = newestEntries
-	}
-	var out []audit.Entry
-	err := l.rows(ctx, sql, q, int64(limit)+1, func(r *row) error {
-		e, err := r.entry()
-		out = append(out, e)
-		return err
-	})
+	end, err := l.end(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	if len(out) > limit {
-		return out[:limit], true, nil
+	var out []audit.Entry
+	for r, err := range l.scan(ctx, q, end, limit+1) {
+		if err != nil {
+			return nil, false, broken(err)
+		}
+		if r.body == "" {
+			continue
+		}
+		if len(out) == limit {
+			return out, true, nil
+		}
+		e, err := r.entry()
+		if err != nil {
+			return nil, false, err
+		}
+		out = append(out, e)
 	}
 	return out, false, nil
 }
@@ -68,20 +57,10 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 // row is a numbered event as the tables have it.
 type row struct {
 	seq             int64
-	body            string
+	at              time.Time // of the commit
+	body            string    // "": it is gone
 	leaf, salts     []byte
 	name, ip, agent *string
-}
-
-func (l log) rows(ctx context.Context, sql string, q audit.Query, limit int64, take func(*row) error) error {
-	return l.s.query(ctx, l.scope, each(func(r pgx.Rows) error {
-		var v row
-		if err := r.Scan(&v.seq, &v.body, &v.leaf, &v.salts, &v.name, &v.ip, &v.agent); err != nil {
-			return err
-		}
-		return take(&v)
-	}), sql, l.scope.ID().String(), q.After, timeOrNil(q.From), timeOrNil(q.To), texts(q.Types), texts(q.Severity),
-		nullable(q.Actor), nullable(q.Resource), nullable(string(q.Outcome)), nullable(q.RequestID), limit)
 }
 
 // record is the row as bundles and exports carry it.

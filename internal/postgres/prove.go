@@ -16,9 +16,6 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 )
 
-// pageRows bounds the memory of bundles and exports: so many records at a time.
-const pageRows = 1000
-
 // published is a checkpoint as the tables have it.
 type published struct {
 	bundle.Checkpoint
@@ -179,17 +176,33 @@ func (l log) numbers(ctx context.Context, r audit.Range, size int64) (from, to i
 		to = min(r.To, size)
 	}
 	if !r.FromTime.IsZero() || !r.ToTime.IsZero() {
-		var first, last *int64
-		err := l.s.query(ctx, l.scope, one(func(rows pgx.Rows) error { return rows.Scan(&first, &last) }),
-			`SELECT min(seq), max(seq) FROM audit_leaves WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR at >= $2) AND ($3::timestamptz IS NULL OR at < $3)`,
-			l.scope.ID().String(), timeOrNil(r.FromTime), timeOrNil(r.ToTime))
+		// Numbers follow commits, times the events: the first and the last that
+		// lie in the range, and what stands between.
+		edge := func(newest bool) (int64, error) {
+			q := audit.Query{From: r.FromTime, To: r.ToTime, Newest: newest}
+			for rec, err := range l.scan(ctx, q, size, pageRows) {
+				if err != nil {
+					return 0, err
+				}
+				if rec.body == "" && (!r.FromTime.IsZero() && rec.at.Before(r.FromTime) || !r.ToTime.IsZero() && !rec.at.Before(r.ToTime)) {
+					continue // the body is gone, and with it the event's own time
+				}
+				return rec.seq, nil
+			}
+			return 0, nil
+		}
+		first, err := edge(false)
 		if err != nil {
 			return 0, 0, err
 		}
-		if first == nil {
+		if first == 0 {
 			return 1, 0, nil
 		}
-		from, to = max(from, *first), min(to, *last)
+		last, err := edge(true)
+		if err != nil {
+			return 0, 0, err
+		}
+		from, to = max(from, first), min(to, last)
 	}
 	if from > to {
 		return 1, 0, nil
@@ -224,44 +237,17 @@ type source struct {
 	disclose bool
 }
 
-// window reads leaves $2+1 to $11 and looks each one's event up by its key. The
-// laterals keep the planner from joining whole tables for each page.
-const window = `WITH l AS MATERIALIZED (
-		SELECT seq, at, event_id, leaf FROM audit_leaves WHERE tenant_id = $1 AND seq > $2 AND seq <= $11
-		  AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4))
-	SELECT l.seq, COALESCE(e.body, ''), l.leaf, p.salts, p.actor_name, p.ip, p.user_agent
-	FROM l
-	LEFT JOIN LATERAL (SELECT * FROM audit_events e WHERE e.tenant_id = $1 AND e.at = l.at AND e.id = l.event_id OFFSET 0) e ON true
-	LEFT JOIN LATERAL (SELECT * FROM audit_personal p WHERE p.tenant_id = $1 AND p.event_id = l.event_id OFFSET 0) p ON true
-	WHERE e.id IS NULL OR ($5::text[] IS NULL OR e.type = ANY ($5)) AND ($6::text[] IS NULL OR e.severity = ANY ($6))
-	  AND ($7::text IS NULL OR e.actor = $7) AND ($8::text IS NULL OR e.resource = $8)
-	  AND ($9::text IS NULL OR e.outcome = $9) AND ($10::text IS NULL OR e.request_id = $10)
-	ORDER BY l.seq`
-
 // pages reads what q selects up to number end, in order, a page at a time. A
 // body that is missing is an error: what is exported has no silent gaps.
 func (l log) pages(ctx context.Context, q audit.Query, end int64) iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
-		for q.After < end {
-			last := min(end, q.After+pageRows)
-			page := make([]*row, 0, pageRows)
-			err := l.rows(ctx, window, q, last, func(r *row) error {
-				if r.body == "" {
-					return l.bodiless(ctx, r.seq)
-				}
-				page = append(page, r)
-				return nil
-			})
-			for _, r := range page {
-				if !yield(r, nil) {
-					return
-				}
+		for r, err := range l.scan(ctx, q, end, pageRows) {
+			if err == nil && r.body == "" {
+				r, err = nil, l.bodiless(ctx, r.seq)
 			}
-			if err != nil {
-				yield(nil, err)
+			if !yield(r, err) || err != nil {
 				return
 			}
-			q.After = last
 		}
 	}
 }
@@ -281,9 +267,7 @@ func (l log) Export(ctx context.Context, w io.Writer, f audit.Format, q audit.Qu
 	if err := l.s.seq.number(ctx, l.scope); err != nil {
 		return 0, 0, err
 	}
-	var end int64
-	err = l.s.query(ctx, l.scope, one(func(r pgx.Rows) error { return r.Scan(&end) }),
-		`SELECT COALESCE(max(seq), 0) FROM audit_leaves WHERE tenant_id = $1`, l.scope.ID().String())
+	end, err := l.end(ctx)
 	if err != nil {
 		return 0, 0, err
 	}

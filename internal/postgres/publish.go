@@ -31,9 +31,10 @@ type Signing struct {
 }
 
 const (
-	publishEvery = 200 * time.Millisecond // how long numbered events may wait for others
+	publishEvery = 200 * time.Millisecond // how long numbered events usually wait for others
+	publishMost  = 400 * time.Millisecond // the same on a machine that cannot keep up
 	publishTime  = 20 * time.Second
-	publishBatch = 50_000 // leaves in one transaction
+	publishBatch = 50_000 // leaves in one transaction, and what the last row has beyond
 	publishers   = 4      // tenants at a time
 
 	// Advisory locks: the class keeps tenants' and the house's apart from each
@@ -128,6 +129,7 @@ func (p *publisher) poke(ids ...tenant.ID) {
 
 func (p *publisher) run() {
 	defer p.wg.Done()
+	rest := publishEvery
 	for {
 		select {
 		case <-p.closing:
@@ -135,10 +137,12 @@ func (p *publisher) run() {
 			return
 		case <-p.wake:
 			select {
-			case <-time.After(publishEvery):
+			case <-time.After(rest):
 			case <-p.closing:
 			}
+			begun := time.Now()
 			p.round()
+			rest = min(max(restFactor*time.Since(begun), publishEvery), publishMost)
 		}
 	}
 }
@@ -301,7 +305,7 @@ func (p *publisher) publishBatch(ctx context.Context, id tenant.ID) (more bool, 
 				return err
 			}
 		}
-		more = len(leaves) == publishBatch
+		more = len(leaves) >= publishBatch
 		return tx.SendBatch(ctx, out).Close()
 	})
 	if err != nil {
@@ -317,7 +321,8 @@ func (p *publisher) publishBatch(ctx context.Context, id tenant.ID) (more bool, 
 
 // leavesAfter reads what is numbered beyond size; a gap stops the log.
 func leavesAfter(ctx context.Context, tx pgx.Tx, id tenant.ID, size int64) ([]tlog.Hash, error) {
-	rows, err := tx.Query(ctx, `SELECT seq, leaf FROM audit_leaves WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, id.String(), size, publishBatch)
+	rows, err := tx.Query(ctx, `SELECT seq, leaf FROM audit_leaves WHERE tenant_id = $1 AND seq > $2
+		AND seq <= greatest($2 + $3, (SELECT min(seq) FROM audit_leaves WHERE tenant_id = $1 AND seq > $2)) ORDER BY seq`, id.String(), size, publishBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -329,10 +334,12 @@ func leavesAfter(ctx context.Context, tx pgx.Tx, id tenant.ID, size int64) ([]tl
 		if err := rows.Scan(&seq, &leaf); err != nil {
 			return nil, err
 		}
-		if seq != size+int64(len(leaves))+1 || len(leaf) != tlog.HashSize {
+		if seq != size+int64(len(leaves))+1 || len(leaf) == 0 || len(leaf)%tlog.HashSize != 0 {
 			return nil, fmt.Errorf("%w: after number %d stands %d", errBroken, size+int64(len(leaves)), seq)
 		}
-		leaves = append(leaves, tlog.Hash(leaf))
+		for ; len(leaf) > 0; leaf = leaf[tlog.HashSize:] {
+			leaves = append(leaves, tlog.Hash(leaf[:tlog.HashSize]))
+		}
 	}
 	return leaves, rows.Err()
 }

@@ -189,7 +189,7 @@ func TestACrashTellsWhatItLost(t *testing.T) {
 		lost, atMost, _ := losses(t, r)
 		toldLost += lost
 		recorded := map[string]bool{}
-		rows, err := op.Query(t.Context(), `SELECT request_id FROM audit_events WHERE tenant_id = $1 AND type = 'API_REQUEST'`, scope.ID().String())
+		rows, err := op.Query(t.Context(), `SELECT request_id FROM audit_records WHERE tenant_id = $1 AND type = 'API_REQUEST'`, scope.ID().String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/record"
@@ -21,28 +22,49 @@ func (s *Store) Record(ctx context.Context, scope tenant.Scope, ev audit.Event) 
 	return j.events[0].Receipt(), nil
 }
 
-// RecordAll makes events durable in their order, so many to a commit, and
-// returns their receipts. After an error a first part of them may be in the log.
+// RecordAll makes events durable, each thousand (recordBatch) in its order, and
+// returns their receipts. While one thousand commits, the next is sealed and
+// committed beside it: after an error some may be in the log; the receipts of
+// those that are known to be come with it.
 func (s *Store) RecordAll(ctx context.Context, scope tenant.Scope, events []audit.Event) ([]audit.Receipt, error) {
 	if err := scope.Check(); err != nil {
 		return nil, err
 	}
 	receipts := make([]audit.Receipt, 0, len(events))
-	for len(events) > 0 {
+	var under []*job // way
+	var failed error
+	wait := func(most int) {
+		for len(under) > most {
+			err := s.recorder.wait(ctx, under[0])
+			switch {
+			case err != nil:
+				failed = errors.Join(failed, unrecorded(ctx, err))
+			default:
+				for i := range under[0].events {
+					receipts = append(receipts, under[0].events[i].Receipt())
+				}
+			}
+			under = under[1:]
+		}
+	}
+	for len(events) > 0 && failed == nil {
 		n := min(len(events), recordBatch)
 		sealed, err := record.SealAll(scope.ID().String(), events[:n], s.now)
 		if err != nil {
-			return receipts, fault.Wrap(err, fault.NoRecord, "the events could not be recorded")
+			failed = fault.Wrap(err, fault.NoRecord, "the events could not be recorded")
+			break
 		}
-		if err := s.recorder.do(ctx, &job{scope: scope, events: sealed, done: make(chan error, 1)}); err != nil {
-			return receipts, unrecorded(ctx, err)
+		j := &job{scope: scope, events: sealed, done: make(chan error, 1)}
+		if err := s.recorder.enqueue(ctx, j); err != nil {
+			failed = unrecorded(ctx, err)
+			break
 		}
-		for i := range sealed {
-			receipts = append(receipts, sealed[i].Receipt())
-		}
+		under = append(under, j)
 		events = events[n:]
+		wait(recordWriters)
 	}
-	return receipts, nil
+	wait(0)
+	return receipts, failed
 }
 
 // Note queues ev and returns; its commit follows within milliseconds. Notes

@@ -23,8 +23,10 @@ const (
 	recordQueue   = 4096 // jobs waiting for a commit; a full queue makes writers wait
 	recordBatch   = 1024 // events in one commit
 	recordTimeout = 10 * time.Second
-	recordWriters = 2 // one commits while the other collects
+	recordWriters = 3 // of large groups, at a time
 	recordAlone   = 4 // commits of those that their group's would not take
+
+	gatherShare = 8 // of the last commit's time is what a group may take to come together again
 
 	// groupWait is how long a group's statements wait for a row that another
 	// transaction holds. After it each goes alone, with the usual patience.
@@ -36,9 +38,9 @@ const (
 // Whoever waits shares the next commit: throughput without weaker durability.
 //
 // There are two lanes. Events, and the rows of open acts that only their owner
-// touches, wait for nobody's locks; several writers commit them. Statements may
-// wait, so one writer has them all: two groups of one process, each holding
-// what the other wants next, cannot be. A group that is refused is taken apart
+// touches, wait for nobody's locks, and large groups of them are committed side
+// by side. Statements may wait, so theirs go one after another: two groups of one
+// process, each holding what the other wants next, cannot be. A group that is refused is taken apart
 // until the one that is at fault is alone with its error.
 type recorder struct {
 	s      *Store
@@ -47,6 +49,7 @@ type recorder struct {
 	gate   sync.RWMutex // held for reading while something is put in a queue
 	closed bool
 	lost   atomic.Int64
+	beside chan struct{}
 	alone  chan struct{}
 	wg     sync.WaitGroup
 }
@@ -70,11 +73,9 @@ const (
 )
 
 func startRecorder(s *Store) *recorder {
-	r := &recorder{s: s, queue: make(chan *job, recordQueue), stated: make(chan *job, recordQueue/8), alone: make(chan struct{}, recordAlone)}
-	r.wg.Add(recordWriters + 1)
-	for range recordWriters {
-		go r.run(r.queue)
-	}
+	r := &recorder{s: s, queue: make(chan *job, recordQueue), stated: make(chan *job, recordQueue/8), beside: make(chan struct{}, recordWriters), alone: make(chan struct{}, recordAlone)}
+	r.wg.Add(2)
+	go r.run(r.queue)
 	go r.run(r.stated)
 	return r
 }
@@ -99,6 +100,10 @@ func (r *recorder) do(ctx context.Context, j *job) error {
 	if err := r.enqueue(ctx, j); err != nil {
 		return err
 	}
+	return r.wait(ctx, j)
+}
+
+func (r *recorder) wait(ctx context.Context, j *job) error {
 	select {
 	case err := <-j.done:
 		return err
@@ -127,23 +132,46 @@ func (r *recorder) enqueue(ctx context.Context, j *job) error {
 	}
 }
 
+// run commits what waits in a lane, a group at a time. Groups that are large
+// already have company: their rows, not their commits, are what they cost, and
+// backends work on rows side by side.
 func (r *recorder) run(queue chan *job) {
 	defer r.wg.Done()
-	last := 0
+	var company int
+	var took time.Duration
 	for j := range queue {
-		if last > 1 {
-			runtime.Gosched() // those just answered are about to ask again
+		gather(queue, company-1, took/gatherShare)
+		batch, events := collect(queue, j)
+		begun := time.Now()
+		if events < rowEvents || len(j.statements) > 0 {
+			r.write(batch)
+			company, took = len(batch)+len(queue), time.Since(begun)
+			continue
 		}
-		batch := collect(queue, j)
-		last = len(batch)
-		r.write(batch)
+		company = 0
+		r.beside <- struct{}{}
+		r.wg.Add(1)
+		go func() {
+			defer r.wg.Done()
+			defer func() { <-r.beside }()
+			r.write(batch)
+		}()
+	}
+}
+
+// gather lets those who were just answered come back before a group goes: else
+// two halves take turns, and each pays a commit.
+func gather(queue chan *job, n int, most time.Duration) {
+	if len(queue) >= n {
+		return
+	}
+	for begun := time.Now(); len(queue) < n && time.Since(begun) < most; {
+		runtime.Gosched()
 	}
 }
 
 // collect takes what is waiting already; it never waits for more.
-func collect(queue chan *job, first *job) []*job {
-	var batch []*job
-	n := 0
+func collect(queue chan *job, first *job) (batch []*job, n int) {
 	take := func(j *job) {
 		if j.state.CompareAndSwap(jobWaits, jobTaken) {
 			batch = append(batch, j)
@@ -154,18 +182,19 @@ func collect(queue chan *job, first *job) []*job {
 		select {
 		case j, ok := <-queue:
 			if !ok {
-				return batch
+				return batch, n
 			}
 			take(j)
 		default:
-			return batch
+			return batch, n
 		}
 	}
-	return batch
+	return batch, n
 }
 
 // write commits a group. If the database refuses it, its members go in halves,
 // then alone: one's trouble must not become its neighbours'.
+
 func (r *recorder) write(batch []*job) {
 	if len(batch) == 0 {
 		return
@@ -233,7 +262,7 @@ func (r *recorder) answer(batch []*job, err error) {
 }
 
 const (
-	openIntents  = `INSERT INTO audit_intents (tenant_id, id, replica) SELECT $1, unnest($2::uuid[]), $3`
+	openIntents  = `INSERT INTO audit_intents (tenant_id, id, event_row, replica) SELECT $1, *, $4 FROM unnest($2::uuid[], $3::uuid[])`
 	closeIntents = `DELETE FROM audit_intents WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`
 	setGroup     = `SELECT set_config('app.current_tenant_id', $1, true), set_config('lock_timeout', '` + groupWait + `', true)`
 )
@@ -267,11 +296,13 @@ func (r *recorder) commit(batch []*job, hurry bool) error {
 	return r.s.pool.SendBatch(ctx, b).Close()
 }
 
-// enter adds one tenant's jobs: what changes comes before what tells of it.
+// enter adds one tenant's jobs: what changes comes before what tells of it, and
+// an intent's row, which only finds its event again, after both.
 func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
-	var opens, closes [][16]byte
+	var closes [][16]byte
 	events := make([]*record.Sealed, 0, len(jobs))
 	notes := 0
+	opening := false
 	for _, j := range jobs {
 		if j.done == nil {
 			notes++
@@ -279,22 +310,28 @@ func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
 		for _, q := range j.statements {
 			b.Queue(q.SQL, q.Arguments...)
 		}
-		if j.opens != uuid.Nil {
-			opens = append(opens, j.opens)
-		}
 		if j.closes != uuid.Nil {
 			closes = append(closes, j.closes)
 		}
+		opening = opening || j.opens != uuid.Nil
 		for i := range j.events {
 			events = append(events, &j.events[i])
 		}
 	}
-	if opens != nil {
-		b.Queue(openIntents, [16]byte(id), opens, [16]byte(r.s.acts.replica))
+	rows := queueEvents(b, id, events)
+	if opening {
+		var opens, at [][16]byte
+		n := 0
+		for _, j := range jobs {
+			if j.opens != uuid.Nil {
+				opens, at = append(opens, j.opens), append(at, rows[n])
+			}
+			n += len(j.events)
+		}
+		b.Queue(openIntents, [16]byte(id), opens, at, [16]byte(r.s.acts.replica))
 	}
 	if closes != nil {
 		b.Queue(closeIntents, [16]byte(id), closes)
 	}
-	queueEvents(b, id, events)
 	r.s.reads.tally(b, id, notes)
 }

@@ -192,7 +192,7 @@ func TestReplicasAppendToOneLog(t *testing.T) {
 			took(k, err, rec)
 			// The same rows from both replicas, in different orders.
 			took(k, revoke(s, r, shared[(i*(1+w%3*2)+w)%len(shared)], ""))
-			all, err := s.RecordAll(ctx, scopes[k], []audit.Event{event(audit.APIRequest), event(audit.LoginFailed), event(audit.APIRequest)})
+			all, err := r.RecordAll(ctx, []audit.Event{event(audit.APIRequest), event(audit.LoginFailed), event(audit.APIRequest)})
 			took(k, err, all...)
 		}
 	})

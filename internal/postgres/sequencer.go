@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	sequenceEvery = 100 * time.Millisecond // how long a committed event may stay unnumbered
+	sequenceEvery = 100 * time.Millisecond // how long a committed event usually stays unnumbered
+	sequenceMost  = 400 * time.Millisecond // the same on a machine that cannot keep up
+	restFactor    = 4                      // a round is followed by so many times its own length, within these bounds
 	sequenceSweep = 5 * time.Second        // other replicas' leftovers, after their crash
-	sequenceBatch = 10_000
+	sequenceBatch = 2000                   // rows in one transaction
 	sequenceTime  = 20 * time.Second
 )
 
@@ -60,6 +62,7 @@ func (q *sequencer) run() {
 	sweep := time.NewTicker(sequenceSweep)
 	defer sweep.Stop()
 	q.sweep()
+	rest := sequenceEvery
 	for {
 		select {
 		case <-q.closing:
@@ -70,10 +73,12 @@ func (q *sequencer) run() {
 		case <-q.wake:
 			// Let a burst gather: one search then numbers all of it.
 			select {
-			case <-time.After(sequenceEvery):
+			case <-time.After(rest):
 			case <-q.closing:
 			}
+			begun := time.Now()
 			q.round()
+			rest = min(max(restFactor*time.Since(begun), sequenceEvery), sequenceMost)
 		}
 	}
 }
@@ -87,7 +92,18 @@ func (q *sequencer) round() {
 		if err := q.number(context.Background(), scope); err != nil {
 			q.s.log.Warn("number audit events", "tenant", scope.ID().String(), "error", err)
 			q.poke(scope)
+			continue
 		}
+		q.summarise(scope.ID())
+	}
+}
+
+// summarise is for listings alone: it may fail, and the next round makes good.
+func (q *sequencer) summarise(id tenant.ID) {
+	ctx, cancel := context.WithTimeout(context.Background(), sequenceTime)
+	defer cancel()
+	if err := q.s.summarise(ctx, id); err != nil {
+		q.s.log.Warn("summarise the audit log", "tenant", id.String(), "error", err)
 	}
 }
 

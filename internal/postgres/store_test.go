@@ -243,7 +243,7 @@ func TestTheDatabaseConfirmsTheWall(t *testing.T) {
 		if _, err := tx.Exec(t.Context(), `SELECT set_config('app.current_tenant_id', $1, true)`, setting); err != nil {
 			t.Fatal(err)
 		}
-		for _, table := range []string{"documents", "audit_events", "audit_leaves", "audit_personal", "users"} {
+		for _, table := range []string{"documents", "audit_events", "audit_leaves", "audit_personal", "audit_summaries", "users"} {
 			if n := count(`SELECT count(*) FROM ` + table); n != 0 {
 				t.Errorf("as %q, %d rows of %s show", setting, n, table)
 			}
@@ -261,7 +261,7 @@ func TestTheDatabaseConfirmsTheWall(t *testing.T) {
 
 	refused := []string{
 		`INSERT INTO documents (tenant_id, id, kind) VALUES ('` + acme.ID().String() + `', gen_random_uuid(), 'memory')`,
-		`DELETE FROM audit_events`, `UPDATE audit_events SET type = 'X'`, `TRUNCATE audit_events`,
+		`DELETE FROM audit_events`, `UPDATE audit_events SET words = NULL`, `TRUNCATE audit_events`,
 		`DELETE FROM audit_leaves`, `UPDATE audit_leaves SET seq = 9`, `DELETE FROM tenants`, `UPDATE tenants SET name = 'x'`,
 		`ALTER TABLE documents DISABLE ROW LEVEL SECURITY`, `DROP POLICY tenant_isolation ON documents`,
 		`SET ROLE openclaw_owner`, `SET ROLE openclaw_super`, `SET SESSION AUTHORIZATION openclaw_super`,
@@ -321,7 +321,7 @@ func TestStartRefusesWhatCouldCrossTheWall(t *testing.T) {
 		"column of the log":    {`GRANT UPDATE (body) ON audit_events TO openclaw_app`, nil, "audit log"},
 		"trigger disabled":     {`ALTER TABLE audit_events DISABLE TRIGGER audit_events_immutable`, nil, "triggers"},
 		"trigger dropped":      {`DROP TRIGGER audit_leaves_immutable ON audit_leaves`, nil, "triggers"},
-		"not yet migrated":     {`DROP TABLE audit_leaves`, nil, "openclaw migrate"},
+		"not yet migrated":     {`DROP TABLE audit_leaves CASCADE`, nil, "openclaw migrate"},
 		"month unguarded":      {`ALTER TABLE audit_events_other DISABLE TRIGGER audit_events_immutable`, nil, "1 months without"},
 		"month truncatable":    {`DROP TRIGGER no_truncate ON audit_events_other`, nil, "1 months without"},
 		"trigger of another":   {`DROP TRIGGER audit_holds_immutable ON audit_holds; CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'; CREATE TRIGGER audit_holds_immutable BEFORE UPDATE OR DELETE ON audit_holds FOR EACH ROW EXECUTE FUNCTION nothing()`, nil, "triggers"},

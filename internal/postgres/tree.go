@@ -17,8 +17,10 @@ type tables struct{ leaves, nodes string }
 
 var (
 	tenantLog = tables{
-		`SELECT seq - 1, leaf FROM audit_leaves
-			WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND seq > $1 AND seq <= $1 + $2 ORDER BY seq`,
+		// A row has the hashes of all its events: only what is asked for is read.
+		`SELECT greatest(seq - 1, $1), substring(leaf FROM (1 + 32 * greatest(0, $1 - seq + 1))::int FOR (32 * (least(seq - 1 + n, $1 + $2) - greatest(seq - 1, $1)))::int)
+			FROM audit_leaves WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND seq <= $1 + $2
+			  AND seq >= COALESCE((SELECT max(seq) FROM audit_leaves WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND seq <= $1 + 1), $1 + 1) ORDER BY seq`,
 		`SELECT index, hash FROM audit_nodes
 			WHERE tenant_id = current_setting('app.current_tenant_id')::uuid AND level = $3 AND index >= $1 AND index < $1 + $2 ORDER BY index`,
 	}
@@ -74,11 +76,13 @@ func (t tree) ReadHashes(ctx context.Context, level int, index int64, dst []tlog
 		if err := r.Scan(&at, &hash); err != nil {
 			return err
 		}
-		if n == len(dst) || at != index+int64(n) || len(hash) != len(dst[n]) {
+		if at != index+int64(n) || len(hash) == 0 || len(hash)%tlog.HashSize != 0 || n+len(hash)/tlog.HashSize > len(dst) {
 			return merkle.ErrCorrupt
 		}
-		copy(dst[n][:], hash)
-		n++
+		for ; len(hash) > 0; n++ {
+			copy(dst[n][:], hash)
+			hash = hash[tlog.HashSize:]
+		}
 		return nil
 	}), sql, args...)
 	if err == nil && n != len(dst) {
