@@ -26,16 +26,19 @@ type log struct {
 func (s *Store) Log(scope tenant.Scope) audit.Reader { return log{s, scope} }
 
 func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, error) {
+	if err := filterable(q); err != nil {
+		return nil, false, err
+	}
 	if err := l.s.seq.number(ctx, l.scope); err != nil {
 		return nil, false, err
 	}
 	limit := min(max(q.Limit, 1), maxEntries)
-	end, err := l.end(ctx)
+	gone, end, err := l.ends(ctx)
 	if err != nil {
 		return nil, false, err
 	}
 	var out []audit.Entry
-	for r, err := range l.scan(ctx, q, end, limit+1) {
+	for r, err := range l.scan(ctx, q, gone, end, limit+1) {
 		if err != nil {
 			return nil, false, broken(err)
 		}

@@ -55,6 +55,7 @@ type Store struct {
 	reads    *reads
 	tenants  tenantCache
 	settings settingsCache
+	tiles    tiles
 	cosign   cosigning
 }
 

@@ -96,8 +96,11 @@ func (l log) Inclusion(ctx context.Context, seq int64) (audit.Inclusion, error) 
 	if seq < 1 || seq > c.Tree.N {
 		return audit.Inclusion{}, fault.New(fault.NotFound, "there is no record %d; the newest checkpoint covers %d", seq, c.Tree.N)
 	}
-	hashes := l.s.tenantTree(l.scope.ID())
+	hashes := l.s.tenantTree(l.scope.ID(), c.Tree.N)
 	proof, err := merkle.Prover{Hashes: hashes, Tree: c.Tree}.Inclusion(ctx, seq-1)
+	if errors.Is(err, merkle.ErrCorrupt) {
+		l.s.tiles.forget(l.scope.ID())
+	}
 	if err != nil {
 		return audit.Inclusion{}, broken(err)
 	}
@@ -119,7 +122,7 @@ func (l log) Consistency(ctx context.Context, from, to int64) (audit.Consistency
 	if from < 0 || from > to || to > c.Tree.N {
 		return audit.Consistency{}, fault.New(fault.NotFound, "want 0 <= from <= to <= %d, which the newest checkpoint covers", c.Tree.N)
 	}
-	prover := merkle.Prover{Hashes: l.s.tenantTree(l.scope.ID()), Tree: c.Tree}
+	prover := merkle.Prover{Hashes: l.s.tenantTree(l.scope.ID(), c.Tree.N), Tree: c.Tree}
 	if prover.Tree, err = prover.Root(ctx, to); err != nil {
 		return audit.Consistency{}, broken(err)
 	}
@@ -128,6 +131,9 @@ func (l log) Consistency(ctx context.Context, from, to int64) (audit.Consistency
 		return audit.Consistency{}, broken(err)
 	}
 	proof, err := prover.Consistency(ctx, from)
+	if errors.Is(err, merkle.ErrCorrupt) {
+		l.s.tiles.forget(l.scope.ID())
+	}
 	if err != nil {
 		return audit.Consistency{}, broken(err)
 	}
@@ -166,7 +172,7 @@ func (l log) Bundle(ctx context.Context, w io.Writer, r audit.Range) error {
 	if contents.House, err = l.house(ctx, c); err != nil {
 		return err
 	}
-	return broken(bundle.Write(ctx, w, contents, l.s.tenantTree(l.scope.ID()), source{l, !r.WithoutDisclosures}))
+	return broken(bundle.Write(ctx, w, contents, l.s.tenantTree(l.scope.ID(), c.Tree.N), source{l, !r.WithoutDisclosures}))
 }
 
 // numbers turns a range into the first and last number, at most size.
@@ -180,7 +186,7 @@ func (l log) numbers(ctx context.Context, r audit.Range, size int64) (from, to i
 		// lie in the range, and what stands between.
 		edge := func(newest bool) (int64, error) {
 			q := audit.Query{From: r.FromTime, To: r.ToTime, Newest: newest}
-			for rec, err := range l.scan(ctx, q, size, pageRows) {
+			for rec, err := range l.scan(ctx, q, 0, size, pageRows) {
 				if err != nil {
 					return 0, err
 				}
@@ -241,7 +247,7 @@ type source struct {
 // body that is missing is an error: what is exported has no silent gaps.
 func (l log) pages(ctx context.Context, q audit.Query, end int64) iter.Seq2[*row, error] {
 	return func(yield func(*row, error) bool) {
-		for r, err := range l.scan(ctx, q, end, pageRows) {
+		for r, err := range l.scan(ctx, q, 0, end, pageRows) {
 			if err == nil && r.body == "" {
 				r, err = nil, l.bodiless(ctx, r.seq)
 			}
@@ -264,10 +270,13 @@ func (s source) Records(ctx context.Context, from, to int64) iter.Seq2[bundle.Re
 
 // Export streams. Its end is fixed when it begins: what is committed then.
 func (l log) Export(ctx context.Context, w io.Writer, f audit.Format, q audit.Query) (n, last int64, err error) {
+	if err := filterable(q); err != nil {
+		return 0, 0, err
+	}
 	if err := l.s.seq.number(ctx, l.scope); err != nil {
 		return 0, 0, err
 	}
-	end, err := l.end(ctx)
+	_, end, err := l.ends(ctx)
 	if err != nil {
 		return 0, 0, err
 	}

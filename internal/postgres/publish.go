@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
@@ -43,10 +42,6 @@ const (
 	lockHouse = 0x6f63686f
 )
 
-// errBroken stops a log: signing on would put a name to a history that was
-// altered. It is for people; nothing retries past it.
-var errBroken = errors.New("the stored log contradicts its last checkpoint")
-
 // publisher extends the trees and signs them. Any number of replicas run one;
 // an advisory lock lets one at a time work on a log, and every step is one
 // transaction, so a crash leaves the last checkpoint and its tree.
@@ -60,7 +55,8 @@ type publisher struct {
 	known map[tenant.ID]tlog.Tree // what this process has seen published
 	house tlog.Tree
 
-	failed atomic.Int64
+	failed  atomic.Int64
+	arrived map[tenant.ID]int64 // up to which size checkpoints were seen in the house log
 
 	wake    chan struct{}
 	closing chan struct{}
@@ -170,73 +166,6 @@ func (p *publisher) round() {
 		p.failed.Add(1)
 		p.s.log.Error("the house log was not published", "error", err)
 	}
-}
-
-// edge is the last published state of a log, read under its lock.
-type edge struct {
-	tree     tlog.Tree
-	signed   string
-	frontier merkle.Frontier
-	changes  int // of keys so far
-}
-
-func (e *edge) scan(r pgx.Rows) error {
-	var root, frontier []byte
-	if err := r.Scan(&e.tree.N, &root, &e.signed, &frontier, &e.changes); err != nil {
-		return err
-	}
-	copy(e.tree.Hash[:], root)
-	return e.frontier.UnmarshalBinary(frontier)
-}
-
-// ledger is one log while it is extended: where it is and how it is written.
-type ledger struct {
-	origin string
-	hashes merkle.Hashes
-	seen   tlog.Tree // the newest tree this process knows; zero: none
-	edge   edge
-}
-
-// check holds the stored state against what was signed and what this process
-// saw. It answers the note of a change of keys when there is one to write.
-func (l *ledger) check(ctx context.Context, keys Signing, key *checkpoint.Signer) (succession []byte, err error) {
-	e := &l.edge
-	if e.tree.N < l.seen.N || e.tree.N == l.seen.N && e.tree != l.seen {
-		return nil, fmt.Errorf("%w: %s: it has %d records, and had %d before", errBroken, l.origin, e.tree.N, l.seen.N)
-	}
-	if e.tree.N == 0 {
-		return nil, nil
-	}
-	if e.frontier.Tree() != e.tree {
-		return nil, fmt.Errorf("%w: %s: the kept edge is not of the tree of %d records", errBroken, l.origin, e.tree.N)
-	}
-	if l.seen.N == 0 { // after a start the stored hashes themselves are looked at
-		if _, err := (merkle.Prover{Hashes: l.hashes, Tree: e.tree}).Rebuild(ctx); err != nil {
-			return nil, errors.Join(errBroken, err)
-		}
-	}
-	signed, err := checkpoint.Open([]byte(e.signed), l.origin, key.Verifier())
-	if err != nil && keys.Previous != nil {
-		old, oerr := checkpoint.NewSigner(l.origin, keys.Previous)
-		if oerr != nil {
-			return nil, oerr
-		}
-		if signed, err = checkpoint.Open([]byte(e.signed), l.origin, old.Verifier()); err == nil {
-			if succession, err = checkpoint.Succeed(e.changes+1, e.tree.N, old, key); err != nil {
-				return nil, err
-			}
-		}
-	}
-	var unknown *note.UnverifiedNoteError
-	switch {
-	case errors.As(err, &unknown):
-		return nil, fmt.Errorf("%s: its last checkpoint is signed by another key; after a change of keys AUDIT_PREVIOUS_KEY_FILE names the one before: %w", l.origin, err)
-	case err != nil:
-		return nil, errors.Join(errBroken, err)
-	case signed != e.tree:
-		return nil, fmt.Errorf("%w: %s: size or root is not the signed one", errBroken, l.origin)
-	}
-	return succession, nil
 }
 
 // publish extends the tenant's tree by what is numbered and signs it.
@@ -377,43 +306,6 @@ func nodeColumns(nodes []merkle.Node) (level []int32, index []int64, hash [][]by
 		hash = append(hash, nodes[i].Hash[:])
 	}
 	return level, index, hash
-}
-
-// behind lists the tenants whose log has unsigned numbers or an old key: what a
-// crash left, on any replica.
-func (p *publisher) behind(ctx context.Context, ids []string) ([]tenant.ID, error) {
-	var out []tenant.ID
-	b := &pgx.Batch{}
-	for _, text := range ids {
-		id, err := tenant.ParseID(text)
-		if err != nil {
-			return nil, err
-		}
-		mine, err := checkpoint.NewSigner(checkpoint.Origin(p.host, text), p.keys.Key)
-		if err != nil {
-			return nil, err
-		}
-		b.Queue(setTenant, text)
-		b.Queue(`SELECT l.seq IS NOT NULL AND l.seq > COALESCE(c.size, 0), COALESCE(c.signed, '')
-			FROM (SELECT max(seq) AS seq FROM audit_leaves WHERE tenant_id = $1) l
-			LEFT JOIN (SELECT size, signed FROM audit_checkpoints WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1) c ON true`, text).
-			QueryRow(func(r pgx.Row) error {
-				var late bool
-				var signed string
-				if err := r.Scan(&late, &signed); err != nil {
-					return err
-				}
-				if !late && signed != "" && p.keys.Previous != nil {
-					_, err := checkpoint.Open([]byte(signed), mine.Name(), mine.Verifier())
-					late = err != nil
-				}
-				if late {
-					out = append(out, id)
-				}
-				return nil
-			})
-	}
-	return out, p.s.pool.SendBatch(ctx, b).Close()
 }
 
 // vkeys are the verifier keys of a tenant's log and of the house's.

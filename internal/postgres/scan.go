@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/canon"
 	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 )
 
 const (
@@ -115,6 +117,17 @@ func newSieve(q audit.Query) sieve {
 	return s
 }
 
+// filterable refuses a filter that no event can have: texts in the log are UTF-8
+// without NUL.
+func filterable(q audit.Query) error {
+	for _, v := range append([]string{q.Actor, q.Resource, string(q.Outcome), q.RequestID}, append(texts(q.Types), texts(q.Severity)...)...) {
+		if !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
+			return fault.New(fault.Unprocessable, "a filter is not text")
+		}
+	}
+	return nil
+}
+
 func (s *sieve) open() bool { return len(s.lists) == 0 && s.q.From.IsZero() && s.q.To.IsZero() }
 
 // passes matches a record against the filter by its body alone. One whose body
@@ -139,14 +152,14 @@ func (s *sieve) passes(r *row) (bool, error) {
 		(q.Outcome == "" || q.Outcome == e.Outcome) && (q.RequestID == "" || q.RequestID == e.RequestID), nil
 }
 
-// scan gives what q selects among the records up to number end, in q's order,
-// about page at a time; q.Limit is the caller's. A record whose body is gone
+// scan gives what q selects among the records after number floor and up to end,
+// in q's order, about page at a time; q.Limit is the caller's. A record whose body is gone
 // comes without one, whatever the filter.
-func (l log) scan(ctx context.Context, q audit.Query, end int64, page int) iter.Seq2[*row, error] {
+func (l log) scan(ctx context.Context, q audit.Query, floor, end int64, page int) iter.Seq2[*row, error] {
 	s := newSieve(q)
-	low, high := q.After+1, end
+	low, high := max(q.After, floor)+1, end
 	if q.Newest {
-		low = 1
+		low = floor + 1
 		if q.After > 0 {
 			high = min(end, q.After-1)
 		}
@@ -286,9 +299,11 @@ func (l log) sifted(ctx context.Context, s *sieve, low, high int64) func() ([]sp
 	}
 }
 
-// end is the last number given.
-func (l log) end(ctx context.Context) (end int64, err error) {
-	err = l.s.query(ctx, l.scope, each(func(r pgx.Rows) error { return r.Scan(&end) }),
-		`SELECT seq + n - 1 FROM audit_leaves WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1`, l.scope.ID().String())
-	return end, err
+// ends are the last number whose body is past its retention and gone, and the
+// last number given.
+func (l log) ends(ctx context.Context) (gone, end int64, err error) {
+	err = l.s.query(ctx, l.scope, each(func(r pgx.Rows) error { return r.Scan(&gone, &end) }),
+		`SELECT COALESCE((SELECT gone FROM audit_expiry WHERE tenant_id = $1), 0), COALESCE((SELECT seq + n - 1 FROM audit_leaves WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1), 0)`,
+		l.scope.ID().String())
+	return gone, end, err
 }

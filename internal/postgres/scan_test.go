@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/postgres/pgtest"
 )
@@ -239,5 +240,20 @@ func TestRecordAll(t *testing.T) {
 	var body string
 	if err := db.Operator(t).QueryRow(ctx, `SELECT count(*), min(body) FROM audit_records WHERE seq = 1500`).Scan(&n, &body); err != nil || n != 1 || !json.Valid([]byte(body)) {
 		t.Errorf("audit_records: %d, %s, %v", n, body, err)
+	}
+}
+
+func TestFiltersThatAreNoText(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := db.Open(t)
+	r := room(t, s, db.Tenant(t, s, "acme"))
+	for _, q := range []audit.Query{{Actor: "\x00"}, {Resource: "a\xff"}, {RequestID: "\xc3"}, {Types: []audit.Type{"\x00"}}} {
+		if _, _, err := r.Log().Events(t.Context(), q); fault.CodeOf(err) != fault.Unprocessable {
+			t.Errorf("%+v: %v", q, err)
+		}
+		if _, _, err := r.Log().Export(t.Context(), &bytes.Buffer{}, audit.CSV, q); fault.CodeOf(err) != fault.Unprocessable {
+			t.Errorf("%+v: %v", q, err)
+		}
 	}
 }

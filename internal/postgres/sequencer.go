@@ -157,7 +157,10 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 	}
 	late, err := q.s.pub.behind(ctx, ids)
 	q.s.pub.poke(late...)
-	return err
+	if err != nil {
+		return err
+	}
+	return q.s.pub.arrivals(ctx, ids)
 }
 
 // closeOrphans ends what acts on the outside world left open.

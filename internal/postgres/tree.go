@@ -57,10 +57,12 @@ func (t tables) on(q querier) tree {
 	}}
 }
 
-func (s *Store) tenantTree(id tenant.ID) tree {
-	return tree{tenantLog, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+// tenantTree reads the tenant's tree, which has size leaves or more.
+func (s *Store) tenantTree(id tenant.ID, size int64) keptTree {
+	t := tree{tenantLog, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
 		return s.queryIn(ctx, id, read, sql, args...)
 	}}
+	return keptTree{t, &s.tiles, id, size}
 }
 
 // ReadHashes fills dst; a row that is missing is merkle.ErrCorrupt.
