@@ -245,7 +245,7 @@ func BenchmarkProve(b *testing.B) {
 		if err := op.QueryRow(ctx, `SELECT count(*) FROM audit_summaries`).Scan(&n); err != nil || time.Now().After(end) {
 			b.Fatal(n, err)
 		}
-		if n == (size-1)/256 {
+		if n >= (size-1)/256-1 { // the last row may begin in the block before the last
 			break
 		}
 	}
