@@ -100,7 +100,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing, Reads: readsFolder(c)}); err != nil {
+	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing, Reads: readsFolder(c), Archived: c.Archives()}); err != nil {
 		return nil, err
 	}
 	a.onClose(a.Store.Close)

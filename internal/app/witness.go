@@ -31,7 +31,9 @@ func (a *App) startWitnesses() error {
 	a.Store.CosignWith(c.Wake, policy.Quorum)
 	a.metrics.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "openclaw_audit_witnesses_cosigning", Help: "Witnesses that cosigned when this replica last asked them."},
-			func() float64 { return float64(count(c.Last(), func(s witness.State) bool { return s == witness.Cosigning })) }),
+			func() float64 {
+				return float64(count(c.Last(), func(s witness.State) bool { return s == witness.Cosigning }))
+			}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "openclaw_audit_witness_alarms", Help: "Witnesses that hold another history of the house log than this database: it was rolled back or forked."},
 			func() float64 { return float64(count(c.Last(), witness.State.Alarm)) }))
 	c.Start()

@@ -27,10 +27,10 @@ import (
 const expireBatch = 2000
 
 // Expired counts what a pass of expiry did. Held are tenants whose hold kept
-// something that was due.
+// something that was due, Waiting those whose archive has yet to take it.
 type Expired struct {
-	Statements, Months, Held int
-	Records                  int64
+	Statements, Months, Held, Waiting int
+	Records                           int64
 }
 
 // Expire deletes the bodies of whole months that are past their tenant's
@@ -85,6 +85,9 @@ func (s *Store) expireTenant(ctx context.Context, id tenant.ID, e *Expired) erro
 		case d.held && (d.open || d.due):
 			e.Held++
 			return nil
+		case s.archived && (d.open && d.archived < d.first-1 || !d.open && d.due && d.archived < d.tree.N):
+			e.Waiting++
+			return nil
 		case d.open:
 			if err := s.carryOut(ctx, id, e); err != nil {
 				return err
@@ -107,6 +110,7 @@ type due struct {
 	held, open, due bool
 	number, days    int // of the last statement, in force
 	first           int64
+	archived        int64 // records in the archive
 	tree            tlog.Tree
 	month           time.Time
 	clock           time.Time
@@ -116,7 +120,8 @@ type due struct {
 // the last checkpoint in it.
 const selectDue = `SELECT d.number, d.last + 1, d.number > COALESCE(x.number, 0), COALESCE(h.held, false), audit_retention_days($1), clock_timestamp(),
 		COALESCE(m.month, 'epoch'), COALESCE(c.size, 0), COALESCE(c.root, ''),
-		COALESCE(m.month + interval '1 month' <= (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(days => audit_retention_days($1)), false)
+		COALESCE(m.month + interval '1 month' <= (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(days => audit_retention_days($1)), false),
+		COALESCE((SELECT upto FROM audit_archive WHERE tenant_id = $1), 0)
 	FROM (SELECT COALESCE(max(number), 0) AS number, COALESCE(max(last), 0) AS last FROM audit_deletions WHERE tenant_id = $1) d
 	LEFT JOIN audit_expiry x ON x.tenant_id = $1
 	LEFT JOIN (SELECT held FROM audit_holds WHERE tenant_id = $1 ORDER BY number DESC LIMIT 1) h ON true
@@ -127,7 +132,7 @@ const selectDue = `SELECT d.number, d.last + 1, d.number > COALESCE(x.number, 0)
 
 func (d *due) scan(r pgx.Rows) error {
 	var root []byte
-	if err := r.Scan(&d.number, &d.first, &d.open, &d.held, &d.days, &d.clock, &d.month, &d.tree.N, &root, &d.due); err != nil {
+	if err := r.Scan(&d.number, &d.first, &d.open, &d.held, &d.days, &d.clock, &d.month, &d.tree.N, &root, &d.due, &d.archived); err != nil {
 		return err
 	}
 	copy(d.tree.Hash[:], root)

@@ -39,6 +39,9 @@ type Config struct {
 	// exactly how many plain reads it kept from the log; "" has it tell at most
 	// how many.
 	Reads string
+	// Archived is whether the log is archived elsewhere: then no body is deleted
+	// here that is not there.
+	Archived bool
 }
 
 // Store is the plane's, identity's and tenants' store. It is safe for
@@ -57,6 +60,7 @@ type Store struct {
 	settings settingsCache
 	tiles    tiles
 	cosign   cosigning
+	archived bool
 }
 
 // Open connects, refuses a role or a schema that could cross tenants, and
@@ -87,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	s := &Store{pool: pool, log: cfg.Logger, now: cfg.Now, acts: newActs()}
+	s := &Store{pool: pool, log: cfg.Logger, now: cfg.Now, acts: newActs(), archived: cfg.Archived}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -124,7 +124,7 @@ func (s *Store) StartExpiry() (stop func()) {
 			case err != nil && !errors.Is(err, context.Canceled):
 				s.log.Error("delete what is past its retention", "error", err)
 			case e != Expired{}:
-				s.log.Info("deleted what is past its retention", "statements", e.Statements, "records", e.Records, "months", e.Months, "held", e.Held)
+				s.log.Info("deleted what is past its retention", "statements", e.Statements, "records", e.Records, "months", e.Months, "held", e.Held, "waiting_for_archive", e.Waiting)
 			}
 			select {
 			case <-ctx.Done():
