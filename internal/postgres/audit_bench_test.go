@@ -89,7 +89,6 @@ func BenchmarkAppend(b *testing.B) {
 						}
 					})
 					way.took += time.Since(begun)
-					fmt.Print(way.name, " ")
 					way.cpu += clock() - used
 				}
 			}
