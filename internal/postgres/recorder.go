@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,7 @@ const (
 	recordWriters = 3 // of large groups, at a time
 	recordAlone   = 4 // commits of those that their group's would not take
 
-	gatherShare = 8 // of the last commit's time is what a group may take to come together again
+	gatherShare = 4 // of the last commit's time is what a group may take to come together again
 
 	// groupWait is how long a group's statements wait for a row that another
 	// transaction holds. After it each goes alone, with the usual patience.
@@ -44,8 +43,8 @@ const (
 // until the one that is at fault is alone with its error.
 type recorder struct {
 	s      *Store
-	queue  chan *job
-	stated chan *job
+	queue  *lane
+	stated *lane
 	gate   sync.RWMutex // held for reading while something is put in a queue
 	closed bool
 	lost   atomic.Int64
@@ -73,7 +72,7 @@ const (
 )
 
 func startRecorder(s *Store) *recorder {
-	r := &recorder{s: s, queue: make(chan *job, recordQueue), stated: make(chan *job, recordQueue/8), beside: make(chan struct{}, recordWriters), alone: make(chan struct{}, recordAlone)}
+	r := &recorder{s: s, queue: newLane(recordQueue), stated: newLane(recordQueue / 8), beside: make(chan struct{}, recordWriters), alone: make(chan struct{}, recordAlone)}
 	r.wg.Add(2)
 	go r.run(r.queue)
 	go r.run(r.stated)
@@ -84,8 +83,8 @@ func (r *recorder) stop() {
 	r.gate.Lock()
 	if !r.closed {
 		r.closed = true
-		close(r.queue)
-		close(r.stated)
+		close(r.queue.jobs)
+		close(r.stated.jobs)
 	}
 	r.gate.Unlock()
 	r.wg.Wait()
@@ -120,32 +119,26 @@ func (r *recorder) enqueue(ctx context.Context, j *job) error {
 	if r.closed {
 		return fault.New(fault.NoRecord, "the audit log is closing")
 	}
-	queue := r.queue
 	if len(j.statements) > 0 {
-		queue = r.stated
+		return r.stated.put(ctx, j)
 	}
-	select {
-	case queue <- j:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return r.queue.put(ctx, j)
 }
 
 // run commits what waits in a lane, a group at a time. Groups that are large
 // already have company: their rows, not their commits, are what they cost, and
 // backends work on rows side by side.
-func (r *recorder) run(queue chan *job) {
+func (r *recorder) run(l *lane) {
 	defer r.wg.Done()
 	var company int
 	var took time.Duration
-	for j := range queue {
-		gather(queue, company-1, took/gatherShare)
-		batch, events := collect(queue, j)
+	for j := range l.jobs {
+		l.gather(min(company, recordBatch)-1, took/gatherShare)
+		batch, events := l.collect(j)
 		begun := time.Now()
 		if events < rowEvents || len(j.statements) > 0 {
 			r.write(batch)
-			company, took = len(batch)+len(queue), time.Since(begun)
+			company, took = len(batch)+len(l.jobs), time.Since(begun)
 			continue
 		}
 		company = 0
@@ -159,42 +152,8 @@ func (r *recorder) run(queue chan *job) {
 	}
 }
 
-// gather lets those who were just answered come back before a group goes: else
-// two halves take turns, and each pays a commit.
-func gather(queue chan *job, n int, most time.Duration) {
-	if len(queue) >= n {
-		return
-	}
-	for begun := time.Now(); len(queue) < n && time.Since(begun) < most; {
-		runtime.Gosched()
-	}
-}
-
-// collect takes what is waiting already; it never waits for more.
-func collect(queue chan *job, first *job) (batch []*job, n int) {
-	take := func(j *job) {
-		if j.state.CompareAndSwap(jobWaits, jobTaken) {
-			batch = append(batch, j)
-			n += len(j.events)
-		}
-	}
-	for take(first); n < recordBatch; {
-		select {
-		case j, ok := <-queue:
-			if !ok {
-				return batch, n
-			}
-			take(j)
-		default:
-			return batch, n
-		}
-	}
-	return batch, n
-}
-
 // write commits a group. If the database refuses it, its members go in halves,
 // then alone: one's trouble must not become its neighbours'.
-
 func (r *recorder) write(batch []*job) {
 	if len(batch) == 0 {
 		return
@@ -241,6 +200,7 @@ func waited(err error) bool {
 }
 
 func (r *recorder) answer(batch []*job, err error) {
+	r.s.writing.saw(r.s.now(), err)
 	for _, j := range batch {
 		if err == nil {
 			r.s.seq.poke(j.scope)
