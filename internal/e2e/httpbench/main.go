@@ -1,7 +1,17 @@
 // Command httpbench measures what proxying one request through the whole
-// gateway costs (shield, authentication, limits, policy, tenant scope,
-// inspection of the prompt, and the act's two durable audit events), beside the
-// reverse proxy alone, a bare httputil.ReverseProxy and nginx, in turns.
+// gateway costs, beside the reverse proxy alone, a bare httputil.ReverseProxy
+// and nginx, in turns.
+//
+// The gateway is a replica as it is started in earnest, behind its own listener,
+// on a PostgreSQL that really commits. On are: connection caps, body pace and
+// strict framing of the listener; the shield's allowance per address;
+// authentication and standing; three windows of the tenant and of the user and
+// the cap on requests at once, with limits that do not bind; policy; the
+// tenant's scope; the prompt detector over every string of a JSON body; the
+// upstream's assertion; and the audit log: an act's intent and outcome, each
+// durable before the next step, for a POST, a promised event for a GET.
+// Numbering and publishing those events goes on in the same process. The others
+// do none of this.
 package main
 
 import (
@@ -57,7 +67,7 @@ func run() error {
 		}
 	}
 	httpbench.Main(httpbench.Server{
-		Name: "gateway, all on", Handler: func(upstream string) (http.Handler, error) { return gateway(p, upstream) },
+		Name: "gateway, all on", Serve: func(at httpbench.Site, ready func(string)) error { return gateway(p, at, ready) },
 		Header: http.Header{"Authorization": {"Bearer " + p.Token}, "Accept-Language": {"en"}},
 	})
 	return nil
@@ -140,27 +150,33 @@ func login(url string, d *app.Dev) (string, error) {
 	return t.Token, nil
 }
 
-// gateway builds a replica on the platform's database with one route.
-func gateway(p pieces, upstream string) (http.Handler, error) {
+// gateway is a replica on the platform's database with one route, behind its own
+// listener.
+func gateway(p pieces, at httpbench.Site, ready func(string)) error {
 	routes := filepath.Join(filepath.Dir(p.Tiers), "routes.yaml")
-	text := "version: 1\nroutes:\n  - match: /\n    upstream: " + upstream + "\n    limit: write\n    inspect:\n      - {field: body, for: [prompt]}\n"
+	text := "version: 1\nroutes:\n  - match: /\n    upstream: " + at.Upstream + "\n    limit: write\n    inspect:\n      - {field: body, for: [prompt]}\n"
 	if err := os.WriteFile(routes, []byte(text), 0o644); err != nil {
-		return nil, err
+		return err
+	}
+	port, err := app.FreePort()
+	if err != nil {
+		return err
 	}
 	c, err := app.Load(map[string]string{
-		"DATABASE_URL": p.Database, "JWT_PRIVATE_KEY_FILE": p.JWTKey, "AUDIT_SIGNING_KEY_FILE": p.AuditKey, "TLS_CERT_FILE": p.Cert, "TLS_KEY_FILE": p.Cert,
+		"DATABASE_URL": p.Database, "JWT_PRIVATE_KEY_FILE": p.JWTKey, "AUDIT_SIGNING_KEY_FILE": p.AuditKey, "TLS_CERT_FILE": at.CertFile, "TLS_KEY_FILE": at.KeyFile,
 		"ROUTES_FILE": routes, "RATE_LIMIT_TIERS_FILE": p.Tiers, "DDOS_IP_LIMIT": "10000000", "DATA_DIR": p.Data,
-		"PUBLIC_URL": "https://bench.example", "LOG_LEVEL": "error",
+		"PUBLIC_URL": "https://bench.example", "LOG_LEVEL": "error", "PORT": fmt.Sprint(port), "METRICS_PORT": "0",
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.URL = issuer(p.Token)
-	a, err := app.Build(context.Background(), c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	ctx := context.Background()
+	a, err := app.Build(ctx, c, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return a.Gateway, nil
+	return a.Serve(ctx, func(app.Addresses) error { ready(fmt.Sprintf("127.0.0.1:%d", port)); return nil })
 }
 
 // issuer reads a token's own iss: the replica has to be the same installation.

@@ -26,13 +26,20 @@ import (
 	"time"
 )
 
-// Server is one to measure. Handler builds it in a process of its own; upstream
-// is the echo's URL. Header holds what each request carries besides.
+// Server is one to measure, in a process of its own. Handler builds what a plain
+// TLS server serves; upstream is the echo's URL. Serve, instead, is a server
+// with a listener of its own: it tells its address to ready and serves until the
+// process ends. Header holds what each request carries besides.
 type Server struct {
 	Name    string
 	Handler func(upstream string) (http.Handler, error)
+	Serve   func(at Site, ready func(address string)) error
 	Header  http.Header
 }
+
+// Site is where a server of its own stands: what it proxies to, and the
+// certificate that clients expect, as PEM files.
+type Site struct{ Upstream, CertFile, KeyFile string }
 
 // Baseline is what the ratios are to.
 const Baseline = "reverseproxy"
@@ -82,12 +89,15 @@ func Main(extra ...Server) {
 	requests := flag.Int("requests", 2400, "requests in a round")
 	asJSON := flag.Bool("json", false, "print JSON")
 	only := flag.String("only", "", "one method, GET or POST")
+	size := flag.Int("bytes", 0, "one size, 1024 or 8192")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
-	shapes := slices.DeleteFunc(slices.Clone(shapes), func(s Shape) bool { return *only != "" && s.Method != *only })
+	shapes := slices.DeleteFunc(slices.Clone(shapes), func(s Shape) bool {
+		return *only != "" && s.Method != *only || *size != 0 && s.Bytes != *size
+	})
 	results, err := Run(ctx, servers, shapes, *rounds, *requests)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "httpbench:", err)

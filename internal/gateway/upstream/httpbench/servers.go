@@ -92,28 +92,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 // serveRole is a server's process: it prints its address, answers each line on
 // its input with the CPU time it has used, and ends with its input.
 func serveRole(role string, servers []Server) error {
-	to, certFile, keyFile := os.Getenv("HTTPBENCH_UPSTREAM"), os.Getenv("HTTPBENCH_CERT"), os.Getenv("HTTPBENCH_KEY")
-	var h http.Handler
-	if role == "echo" {
-		h = http.HandlerFunc(echo)
-	}
-	for _, s := range servers {
-		if s.Name == role {
-			var err error
-			if h, err = s.Handler(to); err != nil {
-				return err
-			}
-		}
-	}
-	if h == nil {
-		return fmt.Errorf("no server %q", role)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	fmt.Println(ln.Addr())
+	at := Site{os.Getenv("HTTPBENCH_UPSTREAM"), os.Getenv("HTTPBENCH_CERT"), os.Getenv("HTTPBENCH_KEY")}
 	if file := os.Getenv(profileEnv); file != "" && role != "echo" {
 		f, err := os.Create(file + "." + strings.ReplaceAll(role, " ", "-"))
 		if err != nil {
@@ -124,23 +103,63 @@ func serveRole(role string, servers []Server) error {
 		}
 		defer func() { pprof.StopCPUProfile(); _ = f.Close() }()
 	}
-	go func() {
-		if role == "echo" {
-			_ = srv.Serve(ln)
-			return
+	ready := func(address string) { fmt.Println(address) }
+	failed := make(chan error, 1)
+	go func() { failed <- serve(role, servers, at, ready) }()
+	asked := make(chan error, 1)
+	go func() { asked <- answerUsage() }()
+	select {
+	case err := <-failed:
+		return err
+	case err := <-asked:
+		return err
+	}
+}
+
+func serve(role string, servers []Server, at Site, ready func(address string)) error {
+	var h http.Handler
+	if role == "echo" {
+		h = http.HandlerFunc(echo)
+	}
+	for _, s := range servers {
+		if s.Name != role {
+			continue
 		}
-		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if s.Serve != nil {
+			return s.Serve(at, ready)
+		}
+		var err error
+		if h, err = s.Handler(at.Upstream); err != nil {
+			return err
+		}
+	}
+	if h == nil {
+		return fmt.Errorf("no server %q", role)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	if role != "echo" {
+		cert, err := tls.LoadX509KeyPair(at.CertFile, at.KeyFile)
 		if err != nil {
-			return
+			return err
 		}
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
-		_ = srv.Serve(tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}))
-	}()
+		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}})
+	}
+	ready(ln.Addr().String())
+	return srv.Serve(ln)
+}
+
+// answerUsage returns when nobody asks any more.
+func answerUsage() error {
 	var one [1]byte
 	for {
 		if _, err := os.Stdin.Read(one[:]); err != nil {
-			return srv.Close()
+			return nil
 		}
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
