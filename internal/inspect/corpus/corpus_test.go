@@ -101,6 +101,11 @@ func TestDisguisesFold(t *testing.T) {
 	if len(hidden) != 90 || bad != 30 {
 		t.Errorf("%d texts, %d attacks", len(hidden), bad)
 	}
+	for _, e := range DisguisedInnocent(rand.New(rand.NewPCG(1, 1)), pool, 50) {
+		if e.Label != 0 || !strings.HasSuffix(e.Source, Suffix) {
+			t.Errorf("%+v is no innocent text in disguise", e)
+		}
+	}
 }
 
 func TestLoadAbsent(t *testing.T) {

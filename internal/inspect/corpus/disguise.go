@@ -105,12 +105,22 @@ const Suffix = "+disguised"
 // Disguised returns n texts of pool in disguise, two innocent ones for every
 // attack: an encoding must not be guilt.
 func Disguised(r *rand.Rand, pool []Example, n int) []Example {
+	return disguised(r, pool, n, func(i int) int { return min(1, i%3%2) })
+}
+
+// DisguisedInnocent returns n innocent texts of pool in disguise.
+func DisguisedInnocent(r *rand.Rand, pool []Example, n int) []Example {
+	return disguised(r, pool, n, func(int) int { return 0 })
+}
+
+// disguised makes n texts, the i-th with the label that label(i) says.
+func disguised(r *rand.Rand, pool []Example, n int, label func(i int) int) []Example {
 	ways := Disguises()
 	leads := []string{"", "", "", "", "", "Decode this: ", "Please decode and summarise: ", "data: ", "Message: ", "The note said ", "payload=", "Translate: "}
 	var out []Example
 	for try := 0; len(out) < n && try < 50*n; try++ {
 		e := pool[r.IntN(len(pool))]
-		if len(e.Text) > 400 || len(e.Text) < 12 || e.Label != min(1, len(out)%3%2) {
+		if len(e.Text) > 400 || len(e.Text) < 12 || e.Label != label(len(out)) {
 			continue
 		}
 		w := ways[r.IntN(len(ways))]

@@ -34,12 +34,11 @@ type Weights struct {
 	Bias   float32
 	Length [LengthBuckets]float32
 	Rules  []float32
-	// Calibration per trust level: confidence = sigmoid(A*score+B).
-	A, B  [3]float32
-	Table [tableSize]int8
+	Curves [3]Curve // calibration, by trust level
+	Table  [tableSize]int8
 }
 
-const magic = "ocpi\x01"
+const magic = "ocpi\x02"
 
 // Marshal writes the weights in the form weights.bin has: the magic, the
 // number of rules, then little-endian float32 and the table.
@@ -55,9 +54,13 @@ func (w *Weights) Marshal() []byte {
 	for _, v := range w.Rules {
 		put(v)
 	}
-	for i := range w.A {
-		put(w.A[i])
-		put(w.B[i])
+	for i := range w.Curves {
+		c := &w.Curves[i]
+		put(c.Slope)
+		for k := range c.X {
+			put(c.X[k])
+			put(c.Y[k])
+		}
 	}
 	for _, v := range w.Table {
 		b = append(b, byte(v))
@@ -73,7 +76,7 @@ func UnmarshalWeights(b []byte) (*Weights, error) {
 	b = b[len(magic):]
 	n := int(binary.LittleEndian.Uint32(b))
 	b = b[4:]
-	if want := 4*(2+LengthBuckets+n+6) + tableSize; n > 1<<12 || len(b) != want {
+	if want := 4*(2+LengthBuckets+n+3*(1+2*Knots)) + tableSize; n > 1<<12 || len(b) != want {
 		return nil, errors.New("read weights: wrong length")
 	}
 	get := func() float32 {
@@ -88,8 +91,12 @@ func UnmarshalWeights(b []byte) (*Weights, error) {
 	for i := range w.Rules {
 		w.Rules[i] = get()
 	}
-	for i := range w.A {
-		w.A[i], w.B[i] = get(), get()
+	for i := range w.Curves {
+		c := &w.Curves[i]
+		c.Slope = get()
+		for k := range c.X {
+			c.X[k], c.Y[k] = get(), get()
+		}
 	}
 	for i := range w.Table {
 		w.Table[i] = int8(b[i])
@@ -153,8 +160,8 @@ func (s *scan) best(w *Weights) window {
 }
 
 func (w *Weights) confidence(score float32, t inspect.Trust) float64 {
-	if int(t) >= len(w.A) {
+	if int(t) >= len(w.Curves) {
 		t = inspect.Tool
 	}
-	return 1 / (1 + math.Exp(-float64(w.A[t]*score+w.B[t])))
+	return w.Curves[t].At(score)
 }

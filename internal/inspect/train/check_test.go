@@ -31,8 +31,11 @@ func TestNoFigureWorsened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	js, _ := crossValidate(samples, d, defaultSeed)
-	if err := check(js); err != nil {
+	r, err := crossValidate(samples, d, defaultSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := check(r); err != nil {
 		t.Error(err)
 	}
 }
@@ -65,13 +68,44 @@ func TestCheckBites(t *testing.T) {
 			t.Errorf("%s fell and check says %v", name, bad)
 		}
 	}
+	for name, spoil := range map[string]func(*Baseline){
+		"over-defence": func(w *Baseline) {
+			f := w.Pleas["second set"]
+			f.FPR += 12
+			w.Pleas = map[string]Figures{"second set": f}
+			for k, v := range b.Pleas {
+				if k != "second set" {
+					w.Pleas[k] = v
+				}
+			}
+		},
+		"languages: recall": func(w *Baseline) { w.OtherRecall -= 3 },
+		"languages: alarms": func(w *Baseline) { w.OtherFPR++ },
+		"calibration": func(w *Baseline) {
+			r := w.Reliability["user"]
+			r.ECE += 3
+			w.Reliability = map[string]Reliability{"user": r, "document": b.Reliability["document"], "tool": b.Reliability["tool"]}
+		},
+		"throughput": func(w *Baseline) { w.Texts /= 2 },
+	} {
+		worse := b
+		spoil(&worse)
+		if bad := compare(b, worse); len(bad) != 1 {
+			t.Errorf("%s fell and check says %v", name, bad)
+		}
+	}
+	slower := b
+	slower.Texts, slower.Regex = b.Texts/3, b.Regex/3
+	if bad := compare(b, slower); len(bad) > 0 {
+		t.Errorf("a slower machine and check says %v", bad)
+	}
 	gone := b
 	gone.Sources = map[string]Figures{}
 	if bad := compare(b, gone); len(bad) < len(b.Sources) {
 		t.Errorf("every source is gone and check says %v", bad)
 	}
 
-	d, err := prompt.New()
+	d, err := prompt.With(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -42,8 +41,17 @@ type Baseline struct {
 	Macro    Figures            `json:"macro"`
 	Sources  map[string]Figures `json:"sources"`
 	Families map[string]Figures `json:"families"`
-	Texts    float64            `json:"texts_per_cpu_second"`
-	Regex    float64            `json:"regex_texts_per_cpu_second"`
+	// by language, disguised texts left out; und holds several
+	Languages map[string]Figures `json:"languages"`
+	// languages other than English: means over those with at least 5 attacks,
+	// and over those with at least 20 benign texts
+	OtherRecall float64 `json:"other_languages_recall"`
+	OtherFPR    float64 `json:"other_languages_fpr"`
+	// the over-defence set, by trust level and for all
+	Pleas       map[string]Figures     `json:"over_defence"`
+	Reliability map[string]Reliability `json:"reliability"`
+	Texts       float64                `json:"texts_per_cpu_second"`
+	Regex       float64                `json:"regex_texts_per_cpu_second"`
 }
 
 // figures judges js; line is the score above which one benign text in a
@@ -107,8 +115,10 @@ func rowOf(j *judged) string {
 	return j.Source
 }
 
-func evaluate(js []judged) Baseline {
-	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}}
+func evaluate(r *result) Baseline {
+	js := r.folds
+	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}, Languages: map[string]Figures{}, Pleas: map[string]Figures{}, Reliability: reliability(js)}
+	langs := map[string][]*judged{}
 	sources, fams := map[string][]*judged{}, map[string][]*judged{}
 	var neg, pos []float64
 	for i := range js {
@@ -122,6 +132,9 @@ func evaluate(js []judged) Baseline {
 			fams[j.Family] = append(fams[j.Family], j)
 		}
 		sources[rowOf(j)] = append(sources[rowOf(j)], j)
+		if plainSource(j.Source) == j.Source {
+			langs[j.Lang] = append(langs[j.Lang], j)
+		}
 	}
 	line := quantile(neg, 0.99)
 	var recalls, fprs, at1, rr, rf float64
@@ -139,9 +152,37 @@ func evaluate(js []judged) Baseline {
 	for k, v := range fams {
 		b.Families[k] = figures(v, line, neg)
 	}
+	var lr, lf, nlr, nlf float64
+	for k, v := range langs {
+		f := figures(v, line, neg)
+		b.Languages[k] = f
+		if k == "en" || k == "und" {
+			continue
+		}
+		if f.Attacks >= 5 {
+			lr, nlr = lr+f.Recall, nlr+1
+		}
+		if f.Benign >= 20 {
+			lf, nlf = lf+f.FPR, nlf+1
+		}
+	}
+	kinds := map[string][]*judged{}
+	for i := range r.pleas {
+		j := &r.pleas[i]
+		for _, k := range []string{"all", j.Channel, j.Family} {
+			kinds[k] = append(kinds[k], j)
+		}
+		if j.Lang != "en" {
+			kinds["not English"] = append(kinds["not English"], j)
+		}
+	}
+	for k, v := range kinds {
+		b.Pleas[k] = figures(v, line, neg)
+	}
 	round := func(v float64) float64 { return math.Round(10*v) / 10 }
 	b.Macro = Figures{Attacks: len(pos), Benign: len(neg), Recall: round(recalls / nr), FPR: math.Round(100*fprs/nf) / 100, At1: round(at1 / nr),
 		RegexRecall: round(rr / nr), RegexFPR: math.Round(100*rf/nf) / 100, AUC: math.Round(10000*auc(pos, append([]float64(nil), neg...))) / 10000}
+	b.OtherRecall, b.OtherFPR = round(lr/nlr), math.Round(100*lf/nlf)/100
 	return b
 }
 
@@ -183,13 +224,13 @@ func shortTexts(js []judged) []string {
 	return out
 }
 
-func write(js []judged) error {
-	b := evaluate(js)
-	d, err := prompt.New()
+func write(r *result) error {
+	b := evaluate(r)
+	d, err := prompt.With(r.ships.quantise(r.curves))
 	if err != nil {
 		return err
 	}
-	texts := shortTexts(js)
+	texts := shortTexts(r.folds)
 	b.Texts = rate(texts, func(s string) { d.Inspect(s, 0) })
 	b.Regex = rate(texts, func(s string) { regexHit(s) })
 	raw, err := json.MarshalIndent(b, "", "  ")
@@ -197,6 +238,19 @@ func write(js []judged) error {
 		return err
 	}
 	if err := os.WriteFile(baselinePath, append(raw, '\n'), 0o644); err != nil {
+		return err
+	}
+	return rewrite()
+}
+
+// rewrite makes the document from the committed figures.
+func rewrite() error {
+	b, err := readBaseline()
+	if err != nil {
+		return err
+	}
+	d, err := prompt.With(nil)
+	if err != nil {
 		return err
 	}
 	return section(docPath, "prompt", document(b, d))
@@ -220,107 +274,4 @@ func section(path, name, text string) error {
 		i, j = strings.Index(s, begin), strings.Index(s, end)
 	}
 	return os.WriteFile(path, []byte(s[:i+len(begin)]+text+s[j:]), 0o644)
-}
-
-func document(b Baseline, d *prompt.Detector) string {
-	var w strings.Builder
-	p := func(format string, a ...any) { fmt.Fprintf(&w, format, a...) }
-	p("## Prompt injection\n\n")
-	p("Written by `make eval`. Every figure comes from texts of a source that the judging model never saw: for each source a model was trained on all the others and on the generated texts, with the same settings as the weights that ship. `%s` never trains. One threshold, 0.5, everywhere; confidences are calibrated on the pooled unseen scores. Percent, but for AUC.\n\n", validateOnly)
-	p("Macro over sources: recall **%.1f**, false positives **%.2f**, balanced accuracy **%.1f**, pooled AUC **%.4f**, recall at 1 %% pooled false positives **%.1f** (the pool leaves out `gpt_system_prompts`). The 24 regexes on the same texts: recall %.1f, false positives %.2f, balanced accuracy %.1f.\n\n",
-		b.Macro.Recall, b.Macro.FPR, (b.Macro.Recall+100-b.Macro.FPR)/2, b.Macro.AUC, b.Macro.At1, b.Macro.RegexRecall, b.Macro.RegexFPR, (b.Macro.RegexRecall+100-b.Macro.RegexFPR)/2)
-	p("Throughput over the short texts (at most 400 bytes), one core: %.0f texts a second; the 24 regexes %.0f. %d named rules.\n\n", b.Texts, b.Regex, len(d.Rules()))
-	table := func(head string, rows map[string]Figures) {
-		p("| %s | attacks | benign | precision | recall | F1 | FPR | AUC | R@1%% | regexes: recall | FPR |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n", head)
-		var names []string
-		for k := range rows {
-			names = append(names, k)
-		}
-		sort.Strings(names)
-		for _, k := range names {
-			f := rows[k]
-			cell := func(v float64, format string, ok bool) string {
-				if !ok {
-					return "–"
-				}
-				return fmt.Sprintf(format, v)
-			}
-			a, n := f.Attacks > 0, f.Benign > 0
-			p("| %s | %d | %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", k, f.Attacks, f.Benign,
-				cell(f.Precision, "%.1f", a && n), cell(f.Recall, "%.1f", a), cell(f.F1, "%.1f", a && n), cell(f.FPR, "%.2f", n),
-				cell(f.AUC, "%.3f", a), cell(f.At1, "%.1f", a), cell(f.RegexRecall, "%.1f", a), cell(f.RegexFPR, "%.2f", n))
-		}
-		p("\n")
-	}
-	p("### By source\n\nWhere a source has no benign texts, AUC ranks its attacks against all benign texts of the pool. `disguised` are corpus texts, attacks and innocent ones, under %d encodings.\n\n", len(corpus.Disguises()))
-	table("source", b.Sources)
-	p("### By family\n\nAttacks only; AUC against all benign texts.\n\n")
-	table("family", b.Families)
-	p("%s", aims(b))
-	p("%s", reading)
-	return w.String()
-}
-
-// slack is how far a figure may fall before check fails: two standard errors of
-// a share over n texts, at least a point. Training has its own noise: an
-// addition that helps most sources moves each by a little.
-func slack(n int, percent float64) float64 {
-	p := math.Min(0.99, math.Max(0.01, percent/100))
-	return math.Max(1, 200*math.Sqrt(p*(1-p)/float64(max(1, n)))) + 1
-}
-
-func readBaseline() (b Baseline, err error) {
-	raw, err := os.ReadFile(baselinePath)
-	if err != nil {
-		return b, err
-	}
-	if err := json.Unmarshal(raw, &b); err != nil {
-		return b, fmt.Errorf("read %s: %w", baselinePath, err)
-	}
-	return b, nil
-}
-
-// check compares with the baseline and returns an error naming what worsened.
-func check(js []judged) error {
-	old, err := readBaseline()
-	if err != nil {
-		return err
-	}
-	now := evaluate(js)
-	if bad := compare(old, now); len(bad) > 0 {
-		return errors.New("detection worsened:\n  " + strings.Join(bad, "\n  "))
-	}
-	fmt.Printf("no figure worsened: macro recall %.1f, false positives %.2f, AUC %.4f\n", now.Macro.Recall, now.Macro.FPR, now.Macro.AUC)
-	return nil
-}
-
-// compare lists what is worse now by more than noise.
-func compare(old, now Baseline) (bad []string) {
-	one := func(name string, o, n Figures) {
-		if o.Attacks > 0 && n.Recall < o.Recall-slack(o.Attacks, o.Recall) {
-			bad = append(bad, fmt.Sprintf("%s: recall %.1f, was %.1f", name, n.Recall, o.Recall))
-		}
-		if o.Benign > 0 && n.FPR > o.FPR+slack(o.Benign, o.FPR) {
-			bad = append(bad, fmt.Sprintf("%s: false positives %.2f, were %.2f", name, n.FPR, o.FPR))
-		}
-		if o.Attacks > 0 && n.AUC < o.AUC-0.02-1/float64(o.Attacks) {
-			bad = append(bad, fmt.Sprintf("%s: AUC %.3f, was %.3f", name, n.AUC, o.AUC))
-		}
-	}
-	for k, o := range old.Sources {
-		n, ok := now.Sources[k]
-		if !ok {
-			bad = append(bad, k+": missing")
-			continue
-		}
-		one(k, o, n)
-	}
-	for k, o := range old.Families {
-		one("family "+k, o, now.Families[k])
-	}
-	if m, o := now.Macro, old.Macro; m.Recall < o.Recall-1 || m.FPR > o.FPR+0.5 || m.AUC < o.AUC-0.01 {
-		bad = append(bad, fmt.Sprintf("macro: recall %.1f, false positives %.2f, AUC %.4f; were %.1f, %.2f, %.4f", m.Recall, m.FPR, m.AUC, o.Recall, o.FPR, o.AUC))
-	}
-	sort.Strings(bad)
-	return bad
 }

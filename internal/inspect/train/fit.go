@@ -27,7 +27,7 @@ type options struct {
 	hard       int // rounds of mining
 }
 
-var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 1}
+var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 2}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}
@@ -138,6 +138,7 @@ func (m *linear) best(s *sample) (z float32, first, last int) {
 // fit trains on the samples chosen by use, in rounds: after the first, the
 // windows the model itself would pick join the set.
 func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear {
+	var mean average
 	r := rand.New(rand.NewPCG(o.seed, 1))
 	wanted := use
 	use = func(s *sample) bool { return !s.mute && wanted(s) }
@@ -159,6 +160,9 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 	}
 	m := newLinear(rules)
 	m.train(ws, o)
+	if o.hard == 0 {
+		mean.add(m)
+	}
 	for range o.hard {
 		for i := range samples {
 			s := &samples[i]
@@ -173,7 +177,47 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 		again := o
 		again.epochs = (o.epochs + 1) / 2
 		m.train(ws, again)
+		mean.add(m)
 	}
+	return mean.model()
+}
+
+// average is the mean of models as training passes by: where the last step
+// ended is chance, and a mean of linear models costs no more than one.
+type average struct {
+	sum *linear
+	n   float32
+}
+
+func (a *average) add(m *linear) {
+	if a.sum == nil {
+		a.sum = newLinear(len(m.rw))
+	}
+	for i, v := range m.w {
+		a.sum.w[i] += v
+	}
+	for i, v := range m.rw {
+		a.sum.rw[i] += v
+	}
+	for i, v := range m.lw {
+		a.sum.lw[i] += v
+	}
+	a.sum.b += m.b
+	a.n++
+}
+
+func (a *average) model() *linear {
+	m := a.sum
+	for i := range m.w {
+		m.w[i] /= a.n
+	}
+	for i := range m.rw {
+		m.rw[i] /= a.n
+	}
+	for i := range m.lw {
+		m.lw[i] /= a.n
+	}
+	m.b /= a.n
 	return m
 }
 
@@ -192,8 +236,8 @@ func weightKey(s *sample) string {
 }
 
 // quantise writes the weights as the detector reads them.
-func (m *linear) quantise(a, b [3]float32) *prompt.Weights {
-	w := &prompt.Weights{Bias: m.b, Rules: m.rw, Length: m.lw, A: a, B: b}
+func (m *linear) quantise(curves [3]prompt.Curve) *prompt.Weights {
+	w := &prompt.Weights{Bias: m.b, Rules: m.rw, Length: m.lw, Curves: curves}
 	var top float32
 	for _, v := range m.w {
 		top = max(top, v, -v)
@@ -206,36 +250,4 @@ func (m *linear) quantise(a, b [3]float32) *prompt.Weights {
 		w.Table[i] = int8(max(-127, min(127, q)))
 	}
 	return w
-}
-
-// platt fits confidence = sigmoid(a*z+b) by Newton steps, with a prior that
-// keeps a positive.
-func platt(z []float64, label []int, weight []float64) (a, b float64) {
-	a, b = 1, 0
-	for range 50 {
-		var ga, gb, haa, hab, hbb float64
-		for i, x := range z {
-			p := 1 / (1 + math.Exp(-(a*x + b)))
-			d := (p - float64(label[i])) * weight[i]
-			h := p * (1 - p) * weight[i]
-			ga += d * x
-			gb += d
-			haa += h * x * x
-			hab += h * x
-			hbb += h
-		}
-		ga += 0.01 * (a - 1)
-		haa += 0.01
-		hbb += 1e-6
-		det := haa*hbb - hab*hab
-		if det < 1e-12 {
-			break
-		}
-		da, db := (hbb*ga-hab*gb)/det, (haa*gb-hab*ga)/det
-		a, b = a-da, b-db
-		if math.Abs(da)+math.Abs(db) < 1e-9 {
-			break
-		}
-	}
-	return max(a, 0.05), b
 }

@@ -7,7 +7,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
 )
@@ -19,20 +18,22 @@ type judged struct {
 	p float64
 }
 
-func trust(channel string) inspect.Trust {
-	switch channel {
-	case "user":
-		return inspect.User
-	case "tool", "model":
-		return inspect.Tool
-	}
-	return inspect.Document
+// result is what a cross-validation found: every corpus text judged by a model
+// and a curve that saw nothing of its source, and the model and the curves that
+// ship, by which the over-defence set is judged.
+type result struct {
+	folds  []judged
+	ships  *linear
+	curves [3]prompt.Curve
+	pleas  []judged
 }
 
 // crossValidate scores every corpus text by a model trained on all other
-// sources and the generated texts. It also returns the model that ships, which
-// is the one that holds out validateOnly.
-func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (out []judged, ships *linear) {
+// sources and the generated texts. The model that ships is the one that holds
+// out validateOnly.
+func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (*result, error) {
+	var out []judged
+	var ships *linear
 	o := defaults
 	o.seed = seed
 	var names []string
@@ -56,61 +57,20 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (out []jud
 			}
 		}
 	}
-	a, b := calibrate(out)
-	for i := range out {
-		t := trust(out[i].Channel)
-		out[i].p = 1 / (1 + math.Exp(-(float64(a[t])*out[i].z + float64(b[t]))))
-	}
-	return out, ships
-}
-
-// calibrate fits a line per trust level on scores of unseen sources, every
-// source and label weighing the same.
-func calibrate(js []judged) (a, b [3]float32) {
-	var z, w [3][]float64
-	var y [3][]int
-	count := map[string]float64{}
-	key := func(j *judged) string { return fmt.Sprint(trust(j.Channel), j.Source, j.Label) }
-	for i := range js {
-		count[key(&js[i])]++
-	}
-	for i := range js {
-		j := &js[i]
-		t := trust(j.Channel)
-		z[t] = append(z[t], j.z)
-		y[t] = append(y[t], j.Label)
-		w[t] = append(w[t], math.Min(1, 300/count[key(j)]))
-	}
-	for t := range z {
-		pos := 0.0
-		for i, l := range y[t] {
-			pos += float64(l) * w[t][i]
-		}
-		// The corpora hold few attacks by weight; a confidence means what it says
-		// where one text in four is an attack.
-		all := 0.0
-		for _, v := range w[t] {
-			all += v
-		}
-		if boost := (all - pos) / 3 / max(pos, 1); boost > 1 {
-			for i, l := range y[t] {
-				if l == 1 {
-					w[t][i] *= boost
-				}
+	// The curve that turns a score into a confidence is made without the group
+	// it is judged on, like the weights.
+	for _, g := range names {
+		curves := calibrate(out, g)
+		for i := range out {
+			if j := &out[i]; group(j.Source) == g {
+				j.p = curves[trust(j.sample)].At(float32(j.z))
 			}
 		}
-		if pos < 20 { // too few attacks of this level to fit: see below
-			a[t], b[t] = 0, 0
-			continue
-		}
-		x, c := platt(z[t], y[t], w[t])
-		a[t], b[t] = float32(x), float32(c)
 	}
-	// Documents are judged like tool output: the corpora have no attacks apart.
-	if a[inspect.Document] == 0 {
-		a[inspect.Document], b[inspect.Document] = a[inspect.Tool], b[inspect.Tool]
-	}
-	return a, b
+	r := &result{folds: out, ships: ships, curves: calibrate(out, "")}
+	var err error
+	r.pleas, err = plead(d, ships, r.curves)
+	return r, err
 }
 
 // auc is the chance that an attack scores above a benign text.

@@ -5,6 +5,8 @@
 //	go run ./internal/inspect/train eval      writes docs/DETECTION.md and the baseline
 //	go run ./internal/inspect/train check     fails if a figure fell below the baseline
 //	go run ./internal/inspect/train all       weights and eval from one set of folds
+//	go run ./internal/inspect/train doc       docs/DETECTION.md from the baseline, without measuring
+//	go run ./internal/inspect/train folds     prints the figures and writes nothing
 //
 // Without the development corpora it says so and stops with status 3.
 package main
@@ -48,6 +50,9 @@ func main() {
 }
 
 func run(verb, dir string, seed uint64, scale float64) error {
+	if verb == "doc" {
+		return rewrite()
+	}
 	start := time.Now()
 	d, err := prompt.With(nil)
 	if err != nil {
@@ -58,23 +63,31 @@ func run(verb, dir string, seed uint64, scale float64) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%d texts read in %v\n", len(samples), time.Since(start).Round(time.Millisecond))
-	switch verb {
-	case "weights":
-		return train(d, samples, seed, start, false)
-	case "all":
-		return train(d, samples, seed, start, true)
-	case "eval":
-		js, _ := crossValidate(samples, d, seed)
-		return write(js)
-	case "check":
-		js, _ := crossValidate(samples, d, seed)
-		return check(js)
-	case "folds":
-		folds, _ := crossValidate(samples, d, seed)
-		report(os.Stdout, folds)
-		return writeScores(folds)
+	if verb != "weights" && verb != "all" && verb != "eval" && verb != "check" && verb != "folds" {
+		return fmt.Errorf("unknown verb %q: want weights, eval, all, check, doc or folds", verb)
 	}
-	return fmt.Errorf("unknown verb %q: want weights, eval or check", verb)
+	r, err := crossValidate(samples, d, seed)
+	if err != nil {
+		return err
+	}
+	if verb == "check" {
+		return check(r)
+	}
+	report(os.Stdout, r.folds)
+	if err := writeScores(append(r.folds, r.pleas...)); err != nil {
+		return err
+	}
+	if verb == "weights" || verb == "all" {
+		w := r.ships.quantise(r.curves).Marshal()
+		if err := os.WriteFile(weightsPath, w, 0o644); err != nil {
+			return err
+		}
+		fmt.Printf("weights %d bytes, digest %x, in %v\n", len(w), sha256.Sum256(w), time.Since(start).Round(time.Second))
+	}
+	if verb == "eval" || verb == "all" {
+		return write(r)
+	}
+	return nil
 }
 
 // gather reads the corpora and makes the generated texts.
@@ -89,7 +102,7 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 	}
 	made := g.Generate(seed, scale)
 	r := rand.New(rand.NewPCG(seed, 2))
-	hidden := corpus.Disguised(r, made, len(made)/7)
+	hidden := corpus.Disguised(r, made, len(made)/6)
 	var plain []corpus.Example
 	for _, e := range examples {
 		if e.Label == 0 && e.Source != validateOnly || clear[e.Source] {
@@ -97,6 +110,15 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 		}
 	}
 	hidden = append(hidden, corpus.Disguised(r, plain, len(made)/10)...)
+	// Short innocent texts in the words of attacks, as a user writes them, need
+	// more twins in disguise than chance gives them.
+	var talk []corpus.Example
+	for _, e := range made {
+		if e.Channel == "user" && e.Label == 0 && len(e.Text) < 120 {
+			talk = append(talk, e)
+		}
+	}
+	hidden = append(hidden, corpus.DisguisedInnocent(r, talk, len(made)/10)...)
 	made = append(made, hidden...)
 	sum := sha256.New()
 	for _, e := range made {
@@ -106,24 +128,6 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 	samples := extract(d, append(examples, made...))
 	locate(samples)
 	return samples, nil
-}
-
-func train(d *prompt.Detector, samples []sample, seed uint64, start time.Time, docs bool) error {
-	folds, m := crossValidate(samples, d, seed)
-	report(os.Stdout, folds)
-	a, b := calibrate(folds)
-	w := m.quantise(a, b).Marshal()
-	if err := os.WriteFile(weightsPath, w, 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("weights %d bytes, digest %x, calibration %v %v, in %v\n", len(w), sha256.Sum256(w), a, b, time.Since(start).Round(time.Second))
-	if err := writeScores(folds); err != nil {
-		return err
-	}
-	if docs {
-		return write(folds)
-	}
-	return nil
 }
 
 // writeScores leaves every text with the score of a model that saw nothing of
@@ -140,7 +144,7 @@ func writeScores(js []judged) error {
 	defer f.Close()
 	enc := json.NewEncoder(f)
 	for _, j := range js {
-		if err := enc.Encode(map[string]any{"source": j.Source, "label": j.Label, "p": j.p, "z": j.z, "text": j.Text, "lang": j.Lang}); err != nil {
+		if err := enc.Encode(map[string]any{"source": j.Source, "label": j.Label, "p": j.p, "z": j.z, "text": j.Text, "lang": j.Lang, "family": j.Family}); err != nil {
 			return err
 		}
 	}

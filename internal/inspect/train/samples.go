@@ -27,10 +27,13 @@ type window struct {
 	weight float32
 }
 
+// plainSource is the source of a text before it was disguised.
+func plainSource(source string) string { return strings.TrimSuffix(source, corpus.Suffix) }
+
 // group names the sources that are held out together: those that share texts
 // or an author must be, and small ones are, to train fewer models.
 func group(source string) string {
-	source = strings.TrimSuffix(source, corpus.Suffix)
+	source = plainSource(source)
 	switch {
 	case strings.HasPrefix(source, "gpteacher"):
 		return "gpteacher"

@@ -29,7 +29,7 @@ func weightsOf(d *prompt.Detector, s []sample) []byte {
 	o := defaults
 	o.epochs, o.hard = 2, 1
 	m := fit(s, func(*sample) bool { return true }, o, len(d.Rules()))
-	return m.quantise([3]float32{1, 1, 1}, [3]float32{}).Marshal()
+	return m.quantise([3]prompt.Curve{prompt.Line(1, 0), prompt.Line(1, 0), prompt.Line(1, 0)}).Marshal()
 }
 
 // The same seed gives the same weights, and the detector scores with them as

