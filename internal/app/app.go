@@ -58,7 +58,8 @@ type App struct {
 	limits   *redis.Client   // nil: limits are per process
 	archive  *archive.Runner // nil: the log is not archived
 	draining chan struct{}
-	closers  []func() // last opened, first closed
+	probing  sync.Mutex // one at a time tries whether the log takes events
+	closers  []func()   // last opened, first closed
 	once     sync.Once
 }
 
@@ -528,7 +529,7 @@ func (a standings) Standing(ctx context.Context, id tenant.ID, subject string, s
 
 // ready asks each dependency.
 func (a *App) ready(ctx context.Context) map[string]error {
-	checks := map[string]error{"database": a.Store.Ping(ctx), "certificate": a.certificateReady()}
+	checks := map[string]error{"database": a.Store.Ping(ctx), "audit_log": a.logReady(ctx), "certificate": a.certificateReady()}
 	if a.limits != nil {
 		checks["rate_limits"] = nil
 		if a.limits.Away() && a.Config.LimitOnFailure == "deny" {

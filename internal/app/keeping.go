@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"path/filepath"
+	"time"
 
+	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
@@ -29,4 +31,23 @@ func (a *App) keepLog(ctx context.Context, house tenant.Scope) error {
 	}
 	a.onClose(a.Store.StartExpiry())
 	return nil
+}
+
+// logReady answers why the audit log takes no events. Traffic that stays away
+// because of it could never show that it does again, so whoever asks has one
+// written, which tells of the time without.
+func (a *App) logReady(ctx context.Context) error {
+	since, times, err := a.Store.Writes()
+	if err == nil {
+		return nil
+	}
+	if !a.probing.TryLock() {
+		return err
+	}
+	defer a.probing.Unlock()
+	_, err = a.House.Record(ctx, audit.Event{
+		Type: audit.SecurityError, Severity: audit.High, Outcome: audit.Failed, Reason: "audit_log_unavailable", Resource: "audit",
+		Actor: audit.Actor{Kind: audit.ActorSystem}, Details: map[string]any{"since": since.UTC().Format(time.RFC3339), "failed_commits": times},
+	})
+	return err
 }

@@ -51,6 +51,7 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 	recorder *recorder
+	writing  writing
 	notices  *notices
 	seq      *sequencer
 	pub      *publisher // nil: no key
