@@ -162,5 +162,7 @@ func (m *machine) longSilence(t testing.TB, rounds int) {
 		time.Sleep(31 * time.Second) // by the database's own clock
 		return
 	}
-	m.sql(t, `UPDATE replicas SET beat = beat - interval '1 minute'`)
+	if err := m.sql(`UPDATE replicas SET beat = beat - interval '1 minute'`); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -50,8 +50,8 @@ type crowd struct {
 	asked   map[string]*asked
 	created map[string]string // idempotency key: the document
 	wanted  map[string]bool   // keys that must have a document in the end
+	large   []string          // documents that were made outside the writers
 	codes   map[string]int
-	fleetNo int
 	refused map[*process]map[string]int // the flood counters of each process
 	longest time.Duration
 	acks    chan struct{} // one for each acknowledged change

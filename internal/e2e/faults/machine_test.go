@@ -78,7 +78,7 @@ func newMachine(t *testing.T, data string) *machine {
 	}
 	m.pgc = pgserver.Config{
 		Data: filepath.Join(data, "pg"), Binaries: bin, MaxConnections: 100, SharedBuffers: "32MB", Logger: quiet(),
-		Settings: map[string]string{"min_wal_size": "32MB", "max_wal_size": "64MB"},
+		Settings: map[string]string{"min_wal_size": "32MB", "max_wal_size": "64MB", "wal_recycle": "off"},
 	}
 	m.startPG(t)
 	t.Cleanup(func() {
@@ -223,19 +223,28 @@ func (m *machine) killPG(t testing.TB) {
 	<-m.pg.Done()
 }
 
-// sql runs statements as the cluster's superuser: for what is no evidence.
-func (m *machine) sql(t testing.TB, text string) {
-	t.Helper()
+// sql runs a statement as the cluster's superuser: for what is no evidence.
+func (m *machine) sql(text string, into ...any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, m.super("openclaw"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, text); err != nil {
+	if len(into) > 0 {
+		return conn.QueryRow(ctx, text).Scan(into...)
+	}
+	_, err = conn.Exec(ctx, text)
+	return err
+}
+
+func (m *machine) number(t testing.TB, text string) (n int64) {
+	t.Helper()
+	if err := m.sql(text, &n); err != nil {
 		t.Fatal(err)
 	}
+	return n
 }
 
 func (m *machine) with(env map[string]string) map[string]string {
