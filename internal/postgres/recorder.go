@@ -200,6 +200,7 @@ func waited(err error) bool {
 }
 
 func (r *recorder) answer(batch []*job, err error) {
+	r.s.writing.saw(r.s.now(), err)
 	for _, j := range batch {
 		if err == nil {
 			r.s.seq.poke(j.scope)
