@@ -101,7 +101,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Signing: signing, Reads: readsFolder(c), Archived: c.Archives()}); err != nil {
+	if a.Store, err = postgres.Open(ctx, postgres.Config{URL: c.DatabaseURL.Expose(), Logger: log, Now: c.Now, Signing: signing, Reads: readsFolder(c), Archived: c.Archives()}); err != nil {
 		return nil, err
 	}
 	a.onClose(a.Store.Close)
@@ -126,7 +126,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	profile := authn.Profile{Issuer: a.Config.URL, Audience: a.Config.URL, TTL: c.JWTAccess}
+	profile := authn.Profile{Issuer: a.Config.URL, Audience: a.Config.URL, TTL: c.JWTAccess, Now: c.Now}
 	minter, err := authn.NewMinter(keys, profile)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	guard, err := authn.NewGuard(standings{a.Store}, authn.GuardConfig{})
+	guard, err := authn.NewGuard(standings{a.Store}, authn.GuardConfig{Now: c.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		if c.Env == "production" {
 			stale = authn.RefuseStale
 		}
-		if clients, err = authn.NewClientCerts(authn.ClientCertsConfig{CAFile: c.ClientCAFile, CRLFile: c.ClientCRLFile, StaleCRL: stale, Every: filesEvery, Log: log}); err != nil {
+		if clients, err = authn.NewClientCerts(authn.ClientCertsConfig{CAFile: c.ClientCAFile, CRLFile: c.ClientCRLFile, StaleCRL: stale, Every: filesEvery, Now: c.Now, Log: log}); err != nil {
 			return nil, fmt.Errorf("CLIENT_CA_FILE: %w", err)
 		}
 		accounts = a.Store
@@ -183,7 +183,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 	}
 	a.Identity = &identity.Service{
 		Store: a.Store, Platform: a.Store, Door: door, Plane: rooms, House: a.House, Passwords: hasher, Minter: minter, Verifier: verifier,
-		Policy: a.Policy, Now: time.Now, RefreshTTL: c.JWTRefresh,
+		Policy: a.Policy, Now: c.clock(), RefreshTTL: c.JWTRefresh,
 		Forget:  func(id tenant.ID, subject string) { guard.Forget(id, subject, uuid.Nil) },
 		Attempt: attempts(limiter, a.Tiers),
 	}
@@ -220,7 +220,7 @@ func Build(ctx context.Context, c Config, log *slog.Logger) (_ *App, err error) 
 		Routes: routes, Door: door, Tenants: a.Store, Plane: rooms, House: a.House, Auth: auth, Policy: a.Policy, Shield: a.Shield,
 		Resolver: &shield.Resolver{Trusted: c.Proxies, Header: c.ProxyHeader}, AdminAllow: c.AdminAllow, ApartAdmin: a.admin != nil, Origins: c.Origins, CSRF: c.EnableCSRF,
 		Inspection: inspection(c, detectors, rules),
-		Floods:     quota.NewFloods(quota.FloodConfig{First: 100}), Observer: a.metrics, Logger: log,
+		Floods:     quota.NewFloods(quota.FloodConfig{First: 100, Clock: c.Now}), Observer: a.metrics, Now: c.Now, Logger: log,
 	}
 	if c.ProxyProtocol { // the listener has replaced the peer already
 		cfg.Resolver = &shield.Resolver{}
@@ -317,7 +317,7 @@ func (a *App) tlsListener(certs string, clients *authn.ClientCerts) (*authn.List
 	if mode == authn.CertsOff {
 		clients = nil
 	}
-	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Every: filesEvery, Log: a.log}
+	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Every: filesEvery, Now: c.Now, Log: a.log}
 	if len(c.ACMEDomains) > 0 && a.acme == nil {
 		a.acme, err = acme.New(acme.Config{
 			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory,
@@ -429,7 +429,7 @@ func (a *App) raiseShield(ctx context.Context) error {
 	events := make(chan shield.Event, 1024)
 	first := min(10*time.Minute, c.BlockCeiling)
 	s, err := shield.New(shield.Config{
-		Limit: c.IPLimit, FirstBlock: first, LastBlock: c.BlockCeiling, NeverBlock: append(loopback(), c.Proxies...), Countries: countries,
+		Now: c.Now, Limit: c.IPLimit, FirstBlock: first, LastBlock: c.BlockCeiling, NeverBlock: append(loopback(), c.Proxies...), Countries: countries,
 		Store: a.Store.Blocks(), Observer: shield.ObserverFunc(func(e shield.Event) {
 			select {
 			case events <- e:

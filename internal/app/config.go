@@ -51,6 +51,8 @@ type Config struct {
 	Data    string `env:"DATA_DIR" example:"/var/lib/openclaw" doc:"folder for generated keys and, in dev, the private database"`
 	Version string `env:"-"`
 
+	Now func() time.Time `env:"-"` // the clock of everything that lasts; nil: time.Now
+
 	EnableSecurity  bool `env:"ENABLE_SECURITY" envDefault:"true" example:"true" doc:"false switches every protection below off at once"`
 	EnableRateLimit bool `env:"ENABLE_RATE_LIMITING" envDefault:"true" example:"true" doc:"token buckets per tenant and user"`
 	EnableDDoS      bool `env:"ENABLE_DDOS_PROTECTION" envDefault:"true" example:"true" doc:"limits, scores and blocks per address"`
@@ -362,6 +364,13 @@ func (c *Config) check(environ map[string]string) (errs []error) {
 	}
 	_ = environ
 	return errs
+}
+
+func (c *Config) clock() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
 }
 
 // clientCerts says whether any listener asks for client certificates.

@@ -281,6 +281,9 @@ func parseRefresh(text string) (tenant.ID, [32]byte, bool) {
 // errAgain leaves a refresh whose token was spent before.
 var errAgain = errors.New("refresh token spent before")
 
+// longestSession is more than any setting of RefreshTTL.
+const longestSession = 91 * 24 * time.Hour
+
 // Refresh exchanges a refresh token for new tokens and spends it. One that was
 // spent before ends the session: two people hold it, and one is a thief.
 func (s *Service) Refresh(ctx context.Context, c Caller, text string) (Tokens, error) {
@@ -316,6 +319,8 @@ func (s *Service) Refresh(ctx context.Context, c Caller, text string) (Tokens, e
 		switch {
 		case spent.Again && !spent.Session.Revoked:
 			return errAgain
+		case spent.Session.Expires.After(s.Now().Add(longestSession)): // made while somebody's clock ran ahead by years
+			return refused()
 		case spent.Again, spent.Session.Revoked, spent.Expired: // dead already: no second alarm, or one token could fill the log
 			return refused()
 		}

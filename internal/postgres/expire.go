@@ -88,6 +88,8 @@ func (s *Store) expireTenant(ctx context.Context, id tenant.ID, e *Expired) erro
 		case s.archived && (d.open && d.archived < d.first-1 || !d.open && d.due && d.archived < d.tree.N):
 			e.Waiting++
 			return nil
+		case (d.open || d.due) && s.clocksDiffer(d.clock):
+			return fmt.Errorf("delete what is past its retention: the database's clock says %s and this machine's %s, so nothing is deleted", d.clock.UTC().Format(time.RFC3339), s.now().UTC().Format(time.RFC3339))
 		case d.open:
 			if err := s.carryOut(ctx, id, e); err != nil {
 				return err
@@ -102,6 +104,20 @@ func (s *Store) expireTenant(ctx context.Context, id tenant.ID, e *Expired) erro
 		}
 	}
 	return ctx.Err()
+}
+
+// Deletion cannot be taken back, and a clock can be wrong by years. So two must
+// agree, the database's and this machine's, and this one must not have been set
+// forward by days while the process ran; a machine that slept looks like that too.
+const (
+	clocksApart = 10 * time.Minute
+	clockLeap   = 7 * 24 * time.Hour
+)
+
+func (s *Store) clocksDiffer(database time.Time) bool {
+	now := s.now()
+	leap := now.Round(0).Sub(s.opened.Round(0)) - now.Sub(s.opened) // wall and monotonic
+	return database.Sub(now).Abs() > clocksApart || leap.Abs() > clockLeap
 }
 
 // due is what stands next for a tenant: a statement that is not carried out, or

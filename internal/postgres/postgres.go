@@ -50,6 +50,7 @@ type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	now      func() time.Time
+	opened   time.Time
 	recorder *recorder
 	writing  writing
 	notices  *notices
@@ -99,6 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.opened = s.now()
 	if err := s.checkDoor(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -175,7 +175,7 @@ func newCustomer(t testing.TB, a *app.App, name string) *customer {
 		if err := a.Store.GrantRole(t.Context(), tx, u.ID, "tenant_admin", "test"); err != nil {
 			return err
 		}
-		return a.Store.InsertSession(t.Context(), tx, identity.Session{ID: session, Subject: u.ID, Expires: time.Now().Add(24 * time.Hour)})
+		return a.Store.InsertSession(t.Context(), tx, identity.Session{ID: session, Subject: u.ID, Expires: time.Now().Add(48 * time.Hour)})
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type process struct {
 	client *http.Client
 	ended  chan struct{}
 	said   said
+	halt   func() // set for one that runs in this process
+	halted sync.Once
 }
 
 // said is the end of what a process logged.
@@ -120,6 +122,13 @@ const patience = 30 * time.Second
 
 // kill is kill -9.
 func (p *process) kill() {
+	if p.halt != nil {
+		p.halted.Do(p.halt)
+		if p.client != nil {
+			p.client.CloseIdleConnections()
+		}
+		return
+	}
 	_ = p.cmd.Process.Signal(syscall.SIGKILL)
 	<-p.ended
 	if p.client != nil {
@@ -130,6 +139,10 @@ func (p *process) kill() {
 // stop asks it to end, as an operator does.
 func (p *process) stop(t testing.TB) {
 	t.Helper()
+	if p.halt != nil {
+		p.kill()
+		return
+	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
