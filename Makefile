@@ -46,6 +46,10 @@ bench-http: ## CPU per proxied request beside a bare ReverseProxy and nginx
 	@scripts/install-deps.sh bench
 	$(GO) run ./internal/e2e/httpbench
 
+.PHONY: faults
+faults: deps ## kill platforms and their database ROUNDS times (300), then count
+	FAULT_ROUNDS=$(or $(ROUNDS),300) FAULT_SEED=$(SEED) $(GO) test -count=1 -v -timeout 120m -run TestKilledAtRandomMoments ./internal/e2e/faults
+
 .PHONY: train
 train: ## make the weights of the prompt detector from ../shared/corpora
 	$(GO) run ./internal/inspect/train weights

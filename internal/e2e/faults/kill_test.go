@@ -55,7 +55,7 @@ func choose(r *rand.Rand) string {
 // PostgreSQL, and of both, under writers of every kind.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
-	rounds := int(number(t, "FAULT_ROUNDS", 12))
+	rounds := int(number(t, "FAULT_ROUNDS", 10))
 	seed := number(t, "FAULT_SEED", rand.Uint64())
 	t.Logf("FAULT_ROUNDS=%d FAULT_SEED=%d", rounds, seed)
 	r := rand.New(rand.NewPCG(seed, 0))
