@@ -346,7 +346,8 @@ func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			if err := a.Tiers.Watch(watch, c.TiersFile, a.tiersReloaded); err != nil {
+			a.Tiers.Gate(a.admitTiers)
+			if err := a.Tiers.Watch(watch, c.TiersFile, a.tiersRefused); err != nil {
 				a.log.Error("watch the table of tiers", "error", err)
 			}
 		}()
@@ -377,14 +378,23 @@ func (a *App) limiter(ctx context.Context) (quota.Limiter, error) {
 	return redis.NewLimiter(client, redis.LimiterConfig{OnFailure: fail, Replicas: c.Replicas, Lease: c.LimitLease}), nil
 }
 
-func (a *App) tiersReloaded(err error) {
-	ev := audit.Event{Type: audit.ConfigChanged, Severity: audit.Warning, Outcome: audit.Success, Reason: "tiers_reloaded",
-		Actor: audit.Actor{Kind: audit.ActorSystem}, Details: map[string]any{"digest": a.Tiers.Digest()}}
-	if err != nil {
-		ev.Outcome, ev.Reason = audit.Refused, "tiers_refused"
-		a.log.Error("the new table of tiers is refused, the old one stays", "error", err)
+// admitTiers puts a new table in force between its intent and its outcome.
+func (a *App) admitTiers(digest string, put func()) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ev := audit.Event{Type: audit.ConfigChanged, Severity: audit.Warning, Reason: "tiers_reloaded",
+		Actor: audit.Actor{Kind: audit.ActorSystem}, Details: map[string]any{"digest": digest}}
+	_, err := a.House.Act(ctx, ev, func(context.Context) (audit.Outcome, map[string]any, error) { put(); return "", nil, nil })
+	return err
+}
+
+func (a *App) tiersRefused(err error) {
+	if err == nil {
+		return
 	}
-	a.note(ev)
+	a.log.Error("the new table of tiers is refused, the old one stays", "error", err)
+	a.note(audit.Event{Type: audit.ConfigChanged, Severity: audit.Warning, Outcome: audit.Refused, Reason: "tiers_refused",
+		Actor: audit.Actor{Kind: audit.ActorSystem}, Details: map[string]any{"digest": a.Tiers.Digest()}})
 }
 
 func (a *App) redisEvent(e redis.Event) {

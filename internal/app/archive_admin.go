@@ -4,40 +4,22 @@ import (
 	"context"
 	"time"
 
-	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/archive"
 	"github.com/Nissimmiracles/openclaw/internal/plane"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-// ArchiveState is where one tenant's archive stands beside its log.
+// ArchiveState is where one tenant's archive stands.
 type ArchiveState struct {
 	Tenant string `json:"tenant"`
 	archive.State
-	Newest  int64     `json:"newest"` // the log's last record
-	Pending int64     `json:"pending"`
-	Oldest  time.Time `json:"oldest_pending,omitzero"`
+	Waiting int64 `json:"waiting"`
 }
 
 // ArchiveState reads it, without the bucket.
-func (a *Admin) ArchiveState(ctx context.Context, room plane.Room) (s ArchiveState, err error) {
-	s.Tenant = room.Scope().Name()
-	if s.State, err = a.Store.Archive(room.Scope()).State(ctx); err != nil {
-		return s, err
-	}
-	newest, _, err := room.Log().Events(ctx, audit.Query{Newest: true, Limit: 1})
-	if err != nil || len(newest) == 0 {
-		return s, err
-	}
-	s.Newest = newest[0].Seq
-	if s.Pending = s.Newest - s.Upto; s.Pending > 0 {
-		next, _, err := room.Log().Events(ctx, audit.Query{After: s.Upto, Limit: 1})
-		if err != nil || len(next) == 0 {
-			return s, err
-		}
-		s.Oldest = next[0].Time
-	}
-	return s, nil
+func (a *Admin) ArchiveState(ctx context.Context, room plane.Room) (ArchiveState, error) {
+	st, err := a.Store.Archive(room.Scope()).State(ctx)
+	return ArchiveState{room.Scope().Name(), st, st.Waiting()}, err
 }
 
 // Rooms lists the house's room and every tenant's, whatever their status.

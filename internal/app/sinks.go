@@ -35,12 +35,12 @@ func (a *App) startSinks(ctx context.Context, door *tenant.Door, rooms *plane.Pl
 	if err != nil {
 		return fmt.Errorf("AUDIT_SINKS_FILE: %w", err)
 	}
-	if err := a.recordSinks(ctx, table); err != nil {
-		return err
-	}
 	m := sink.NewManager(sink.Config{Store: a.Store, Rooms: &logRooms{store: a.Store, door: door, plane: rooms, house: a.House}, House: a.House, Log: a.log})
 	a.metrics.registry.MustRegister(sinkMetrics{m, time.Now})
-	m.Load(table.Specs)
+	if err := a.recordSinks(ctx, table, func() { m.Load(table.Specs) }); err != nil {
+		m.Stop()
+		return err
+	}
 	watch, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -73,12 +73,13 @@ func (w *sinkWatch) look(ctx context.Context) {
 		}
 	case table.Digest != w.digest || w.refused != "":
 		// Not in the log, not in force: it is tried again at the next change.
-		if err := w.app.recordSinks(ctx, table); err != nil {
+		err := w.app.recordSinks(ctx, table, func() {
+			w.digest, w.refused = table.Digest, ""
+			w.manager.Load(table.Specs)
+		})
+		if err != nil {
 			w.refuse(err)
-			return
 		}
-		w.digest, w.refused = table.Digest, ""
-		w.manager.Load(table.Specs)
 	}
 }
 
@@ -87,18 +88,18 @@ func (w *sinkWatch) refuse(err error) {
 	w.app.note(audit.Event{Type: audit.ConfigChanged, Severity: audit.Warning, Outcome: audit.Refused, Reason: "sinks_refused", Actor: audit.Actor{Kind: audit.ActorSystem}})
 }
 
-// recordSinks makes durable which sinks come into force.
-func (a *App) recordSinks(ctx context.Context, t *file.Table) error {
+// recordSinks brings sinks into force between its intent and its outcome.
+func (a *App) recordSinks(ctx context.Context, t *file.Table, put func()) error {
 	names := make([]string, 0, len(t.Specs))
 	for _, s := range t.Specs {
 		names = append(names, s.Name+" "+s.Kind+" "+s.To)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := a.House.Record(ctx, audit.Event{
-		Type: audit.ConfigChanged, Severity: audit.Warning, Outcome: audit.Success, Reason: "sinks_loaded", Actor: audit.Actor{Kind: audit.ActorSystem},
+	_, err := a.House.Act(ctx, audit.Event{
+		Type: audit.ConfigChanged, Severity: audit.Warning, Reason: "sinks_loaded", Actor: audit.Actor{Kind: audit.ActorSystem},
 		Details: map[string]any{"digest": t.Digest, "sinks": names},
-	})
+	}, func(context.Context) (audit.Outcome, map[string]any, error) { put(); return "", nil, nil })
 	if err == nil {
 		a.log.Info("audit sinks are in force", "sinks", len(names), "digest", t.Digest)
 	}

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,9 +146,18 @@ func auditExport() *cobra.Command {
 			q.Types = append(q.Types, audit.Type(t))
 		}
 		for _, s := range severities {
+			if !slices.Contains([]audit.Severity{audit.Info, audit.Warning, audit.High, audit.Critical}, audit.Severity(s)) {
+				return usage{fmt.Errorf("there is no severity %q; one of INFO, WARNING, HIGH, CRITICAL", s)}
+			}
 			q.Severity = append(q.Severity, audit.Severity(s))
 		}
+		if !slices.Contains([]audit.Outcome{"", audit.Success, audit.Refused, audit.Failed, audit.Intent, audit.Unknown}, audit.Outcome(outcome)) {
+			return usage{fmt.Errorf("there is no outcome %q; one of success, refused, failed, intent, unknown", outcome)}
+		}
 		q.Outcome = audit.Outcome(outcome)
+		if q.After < 0 {
+			return usage{fmt.Errorf("--after: %d is no number of a record", q.After)}
+		}
 		if format != "jsonl" && format != "csv" && format != "ocsf" {
 			return usage{fmt.Errorf("there is no format %q; one of jsonl, csv, ocsf", format)}
 		}
@@ -157,12 +166,14 @@ func auditExport() *cobra.Command {
 		}
 		return inLog(c, &f, func(ctx context.Context, t inside) error {
 			var n, last int64
-			size, err := t.leaves(ctx, "audit.export", map[string]any{"what": "audit log", "format": format, "after": q.After}, func() (int64, error) {
+			what := map[string]any{"what": "audit log", "format": format, "after": q.After, "from": from, "to": to, "types": types, "severities": severities,
+				"actor": q.Actor, "resource": q.Resource, "outcome": outcome, "request_id": q.RequestID}
+			size, err := t.leaves(ctx, "audit.export", what, func() (int64, error) {
 				newest, _, err := t.room.Log().Events(ctx, audit.Query{Newest: true, Limit: 1})
 				if err != nil {
 					return 0, err
 				}
-				bar := &progress{w: c.ErrOrStderr(), total: newest[0].Seq - q.After}
+				bar := newProgress(c.ErrOrStderr(), format, newest[0].Seq-q.After)
 				defer bar.end()
 				return whole(f.out, func(w io.Writer) (err error) {
 					n, last, err = t.room.Log().Export(ctx, io.MultiWriter(w, bar), audit.Format(format), q)
@@ -188,6 +199,7 @@ func auditExport() *cobra.Command {
 	fs.StringVar(&q.Actor, "actor", "", "actor's id")
 	fs.StringVar(&q.Resource, "resource", "", "resource, as in agent/ID")
 	fs.StringVar(&outcome, "outcome", "", "outcome")
+	fs.StringVar(&q.RequestID, "request-id", "", "request id")
 	fs.Int64Var(&q.After, "after", 0, "resume after this number")
 	return f.add(c)
 }
@@ -319,37 +331,4 @@ func whole(path string, write func(io.Writer) error) (size int64, err error) {
 		return 0, err
 	}
 	return size, os.Rename(f.Name(), path)
-}
-
-// progress counts lines and draws a bar on a terminal.
-type progress struct {
-	w           io.Writer
-	total, done int64
-	drawn       time.Time
-}
-
-func (p *progress) Write(b []byte) (int, error) {
-	p.done += int64(bytes.Count(b, []byte{'\n'}))
-	if now := time.Now(); now.Sub(p.drawn) > 100*time.Millisecond && terminal(p.w) {
-		p.drawn = now
-		const width = 40
-		part := min(int64(width), width*p.done/max(p.total, 1))
-		fmt.Fprintf(p.w, "\r[%s%s] %d of at most %d", strings.Repeat("#", int(part)), strings.Repeat(".", int(width-part)), p.done, p.total)
-	}
-	return len(b), nil
-}
-
-func (p *progress) end() {
-	if !p.drawn.IsZero() {
-		fmt.Fprintln(p.w)
-	}
-}
-
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

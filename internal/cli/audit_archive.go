@@ -47,8 +47,8 @@ func archiveStatus() *cobra.Command {
 		w := c.OutOrStdout()
 		for _, s := range states {
 			fmt.Fprintf(w, "%-20s %d of %d records archived, %d segments, %d bytes", s.Tenant, s.Upto, s.Newest, s.Segments, s.Bytes)
-			if s.Pending > 0 && !s.Oldest.IsZero() {
-				fmt.Fprintf(w, "; the oldest of %d waits for %v", s.Pending, time.Since(s.Oldest).Round(time.Second))
+			if s.Waiting > 0 && !s.Oldest.IsZero() {
+				fmt.Fprintf(w, "; the oldest of %d waits for %v", s.Waiting, time.Since(s.Oldest).Round(time.Second))
 			}
 			fmt.Fprintln(w)
 			if s.Halted != "" {

@@ -186,12 +186,13 @@ func (s *Store) closeIntent(ctx context.Context, o orphan) error {
 	if err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	closed := false // not by its own outcome or by another replica, since it was found
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, setTenant, o.tenant.String()); err != nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, `DELETE FROM audit_intents WHERE tenant_id = $1 AND id = $2`, o.tenant.String(), o.id)
-		if err != nil || tag.RowsAffected() == 0 {
+		if closed = err == nil && tag.RowsAffected() > 0; !closed {
 			return err
 		}
 		b := &pgx.Batch{}
@@ -201,4 +202,8 @@ func (s *Store) closeIntent(ctx context.Context, o orphan) error {
 		}
 		return nil
 	})
+	if err == nil && closed {
+		s.log.Warn("an act's outcome is unknown", "tenant", o.tenant.String(), "intent", o.id.String())
+	}
+	return err
 }

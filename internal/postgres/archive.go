@@ -28,16 +28,27 @@ func (l archiveLedger) State(ctx context.Context) (st archive.State, err error) 
 	if err := l.scope.Check(); err != nil {
 		return st, err
 	}
-	var last *time.Time
+	var last, oldest *time.Time
 	err = l.s.query(ctx, l.scope, one(func(r pgx.Rows) error {
-		return r.Scan(&st.Now, &st.Upto, &st.Segments, &st.Bytes, &last, &st.Halted, &st.Over)
-	}), `SELECT clock_timestamp(), COALESCE(a.upto, 0), COALESCE(a.segments, 0), COALESCE(a.bytes, 0), a.last, COALESCE(a.halted, ''), COALESCE(a.over, false)
-		FROM (SELECT 1) one LEFT JOIN audit_archive a ON a.tenant_id = $1`, l.id())
+		return r.Scan(&st.Now, &st.Upto, &st.Segments, &st.Bytes, &last, &st.Halted, &st.Over, &st.Next, &oldest, &st.Newest)
+	}), archiveState, l.id())
 	if last != nil {
 		st.Last = *last
 	}
+	if oldest != nil {
+		st.Oldest = *oldest
+	}
 	return st, err
 }
+
+// archiveState: three look-ups by key, however long the log is.
+const archiveState = `SELECT clock_timestamp(), a.upto, a.segments, a.bytes, a.last, a.halted, a.over, a.next,
+		(SELECT at FROM audit_leaves WHERE tenant_id = $1 AND seq = a.next),
+		COALESCE((SELECT max(seq) FROM audit_leaves WHERE tenant_id = $1), 0)
+	FROM (SELECT COALESCE(r.upto, 0) AS upto, COALESCE(r.segments, 0) AS segments, COALESCE(r.bytes, 0) AS bytes, r.last,
+			COALESCE(r.halted, '') AS halted, COALESCE(r.over, false) AS over,
+			1 + GREATEST(COALESCE(r.upto, 0), COALESCE((SELECT gone FROM audit_expiry WHERE tenant_id = $1), 0)) AS next
+		FROM (SELECT 1) one LEFT JOIN audit_archive r ON r.tenant_id = $1) a`
 
 // Claim implements archive.Ledger, by the database's clock.
 func (l archiveLedger) Claim(ctx context.Context, holder string, lease time.Duration) (ok bool, err error) {

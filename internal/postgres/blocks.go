@@ -8,7 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/shield"
+	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
 // historyKept is how long a replica may be away and still follow the history;
@@ -23,23 +26,40 @@ func (s *Store) Blocks() *Blocks { return &Blocks{s} }
 
 var _ shield.BlockStore = (*Blocks)(nil)
 
-// write runs one change of the history. Writers take turns until their commit,
-// so numbers become visible in their order and a follower skips none; blocks
-// are rare enough for that.
-func (b *Blocks) write(ctx context.Context, sql string, args ...any) (rows int64, err error) {
-	batch := &pgx.Batch{}
-	batch.Queue(`SELECT pg_advisory_xact_lock(hashtext('block_changes'))`)
-	batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
-		rows = tag.RowsAffected()
-		return nil
+// write runs one change of the history, and if it changed anything commits it
+// together with its event in the house's log. Writers take turns until their
+// commit, so numbers become visible in their order and a follower skips none;
+// blocks are rare enough for that.
+func (b *Blocks) write(ctx context.Context, ev audit.Event, sql string, args ...any) (rows int64, err error) {
+	ev.Type, ev.Severity, ev.Outcome, ev.Actor = audit.DDoSBlocked, audit.Warning, audit.Success, audit.Actor{Kind: audit.ActorSystem}
+	sealed, err := record.Seal(tenant.House.String(), ev, b.s.now)
+	if err != nil {
+		return 0, err
+	}
+	err = pgx.BeginFunc(ctx, b.s.pool, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		batch.Queue(setTenant, tenant.House.String())
+		batch.Queue(`SELECT pg_advisory_xact_lock(hashtext('block_changes'))`)
+		batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
+			rows = tag.RowsAffected()
+			return nil
+		})
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil || rows == 0 {
+			return err
+		}
+		out := &pgx.Batch{}
+		queueEvents(out, tenant.House, []*record.Sealed{&sealed})
+		return tx.SendBatch(ctx, out).Close()
 	})
-	return rows, b.s.pool.SendBatch(ctx, batch).Close()
+	return rows, err
 }
 
 // Put adds or replaces a block, unless an earlier one outlasts an automatic
 // newcomer.
 func (b *Blocks) Put(ctx context.Context, v shield.Block) error {
-	_, err := b.write(ctx, `WITH put AS (
+	ev := audit.Event{Resource: "block/" + v.Prefix.String(), Reason: "block_written",
+		Details: map[string]any{"why": v.Reason, "owner": v.Owner, "strikes": v.Strikes, "until": v.Until.UTC().Format(time.RFC3339)}}
+	_, err := b.write(ctx, ev, `WITH put AS (
 		INSERT INTO blocks (prefix, reason, owner, strikes, since, until) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (prefix) DO UPDATE SET reason = $2, owner = $3, strikes = $4, since = $5, until = $6
 			WHERE NOT ($3 = $7 AND blocks.until > $6)
@@ -52,7 +72,8 @@ func (b *Blocks) Put(ctx context.Context, v shield.Block) error {
 
 // Lift ends the block on exactly this prefix.
 func (b *Blocks) Lift(ctx context.Context, p netip.Prefix, by string) error {
-	n, err := b.write(ctx, `WITH gone AS (DELETE FROM blocks WHERE prefix = $1 RETURNING until > now() AS held)
+	ev := audit.Event{Resource: "block/" + p.String(), Reason: "block_removed", Details: map[string]any{"owner": by}}
+	n, err := b.write(ctx, ev, `WITH gone AS (DELETE FROM blocks WHERE prefix = $1 RETURNING until > now() AS held)
 		INSERT INTO block_changes (prefix, lifted, by) SELECT $1, true, $2 FROM gone WHERE held`, p, by)
 	if err != nil {
 		return translate(err)

@@ -183,7 +183,6 @@ func (q *sequencer) closeOrphans(ctx context.Context, ids []string) error {
 		if err := q.s.closeIntent(ctx, o); err != nil {
 			return err
 		}
-		q.s.log.Warn("an act's outcome is unknown", "tenant", o.tenant.String(), "intent", o.id.String())
 	}
 	return nil
 }

@@ -104,6 +104,15 @@ type Tiers struct {
 	table atomic.Pointer[Table]
 	mu    sync.Mutex // orders Loads
 	sum   [32]byte
+	admit func(digest string, put func()) error
+}
+
+// Gate has every later change of the table pass through f, which puts it in
+// force by calling put, or refuses it with an error.
+func (t *Tiers) Gate(f func(digest string, put func()) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.admit = f
 }
 
 // NewTiers starts with the embedded table.
@@ -148,7 +157,15 @@ func (t *Tiers) Load(text []byte) (changed bool, err error) {
 			return false, &LineError{Reason: fmt.Sprintf("class %q is in use and missing here", name)}
 		}
 	}
-	t.table.Store(next)
-	t.sum = sum
+	put := func() {
+		t.table.Store(next)
+		t.sum = sum
+		changed = true
+	}
+	if t.admit != nil {
+		err := t.admit(hex.EncodeToString(sum[:]), put)
+		return changed, err
+	}
+	put()
 	return true, nil
 }

@@ -179,9 +179,10 @@ func TestWatch(t *testing.T) {
 		t.Fatalf("%v, %d a minute", err, perMinute())
 	}
 	put(strings.Replace(good, "per_minute: 60,", "per_minute: lots,", 1))
+	before, _, _ := strings.Cut(good, "per_minute: 60,")
 	err := next()
 	var line *quota.LineError
-	if !errors.As(err, &line) || line.Line != 19 || perMinute() != 77 {
+	if !errors.As(err, &line) || line.Line != 1+strings.Count(before, "\n") || perMinute() != 77 {
 		t.Fatalf("%v (line %+v), %d a minute", err, line, perMinute())
 	}
 	for put(strings.Replace(good, "per_minute: 60,", "per_minute: 78,", 1)); ; {

@@ -105,7 +105,6 @@ var (
 
 // Log is what the archive reads of a tenant's log; audit.Reader has it.
 type Log interface {
-	Events(ctx context.Context, q audit.Query) (entries []audit.Entry, more bool, err error)
 	Checkpoint(ctx context.Context) (audit.Published, error)
 	Consistency(ctx context.Context, from, to int64) (audit.Consistency, error)
 	Bundle(ctx context.Context, w io.Writer, r audit.Range) error
@@ -129,9 +128,13 @@ type Ledger interface {
 	Entries(ctx context.Context) iter.Seq2[Entry, error]
 }
 
-// State is where a tenant's archive stands. Now is the ledger's own clock.
+// State is where a tenant's archive stands beside its log. Now is the ledger's
+// own clock.
 type State struct {
-	Upto     int64     `json:"upto"` // records 1 to Upto are archived and read back
+	Upto     int64     `json:"upto"`                    // records 1 to Upto are archived and read back
+	Newest   int64     `json:"newest"`                  // the log's last record
+	Next     int64     `json:"-"`                       // the first that is not archived and not expired
+	Oldest   time.Time `json:"oldest_waiting,omitzero"` // its time; zero: nothing waits
 	Segments int64     `json:"segments"`
 	Bytes    int64     `json:"bytes"`
 	Last     time.Time `json:"last,omitzero"` // when the last segment was added
@@ -139,6 +142,9 @@ type State struct {
 	Over     bool      `json:"-"` // the next key may be written over
 	Now      time.Time `json:"-"`
 }
+
+// Waiting is how many records only the log has.
+func (s State) Waiting() int64 { return max(0, s.Newest-s.Next+1) }
 
 // Entry is a segment as the ledger remembers it. Digest is SHA-256 of the
 // object, Size the records under its checkpoint, Newest its newest event's time.

@@ -113,6 +113,9 @@ func (w *world) record(n int) {
 		}()
 	}
 	wg.Wait()
+	if _, err := w.room.Log().Checkpoint(context.Background()); err != nil { // and numbered
+		w.Error(err)
+	}
 }
 
 func (w *world) archiver(change ...func(*archive.Config)) *archive.Archiver {

@@ -82,8 +82,7 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 		return p, err
 	}
 	p.Halted = st.Halted
-	first, err := a.waiting(ctx, t, st.Upto, &p)
-	if err != nil || st.Halted != "" || !a.due(p) {
+	if err := p.waiting(st); err != nil || st.Halted != "" || !a.due(p) {
 		return p, err
 	}
 	ok, err := t.Ledger.Claim(ctx, a.holder, lease)
@@ -102,7 +101,7 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 		}
 	}()
 	for {
-		e, err := a.step(ctx, t, first)
+		e, err := a.step(ctx, t)
 		if errors.Is(err, ErrMoved) {
 			return p, nil // another replica is at it
 		}
@@ -112,8 +111,10 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 		p.Segments++
 		p.Events += e.Last - e.First + 1
 		p.Bytes += e.Bytes
-		p.Pending, p.Oldest = 0, time.Time{}
-		if first, err = a.waiting(ctx, t, e.Last, &p); err != nil || !a.due(p) {
+		if st, err = t.Ledger.State(ctx); err != nil {
+			return p, err
+		}
+		if err := p.waiting(st); err != nil || !a.due(p) {
 			return p, err
 		}
 		if ok, err := t.Ledger.Claim(ctx, a.holder, lease); err != nil || !ok {
@@ -122,22 +123,14 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 	}
 }
 
-// waiting finds what is not archived and where the next segment begins.
-func (a *Archiver) waiting(ctx context.Context, t Tenant, upto int64, p *Progress) (first int64, err error) {
-	old, _, err := t.Log.Events(ctx, audit.Query{After: upto, Limit: 1})
-	if err != nil || len(old) == 0 {
-		return upto + 1, err
+// waiting takes over what is not archived. Bodies that expired before there was
+// an archive are not missed; any others are.
+func (p *Progress) waiting(st State) error {
+	p.Pending, p.Oldest = st.Waiting(), st.Oldest
+	if p.Pending > 0 && st.Upto > 0 && st.Next != st.Upto+1 {
+		return fmt.Errorf("record %d is not archived and not in the log", st.Upto+1)
 	}
-	first = old[0].Seq
-	if first != upto+1 && upto > 0 {
-		return 0, fmt.Errorf("record %d is not archived and not in the log", upto+1)
-	}
-	newest, _, err := t.Log.Events(ctx, audit.Query{Newest: true, Limit: 1})
-	if err != nil || len(newest) == 0 {
-		return first, err
-	}
-	p.Pending, p.Oldest = newest[0].Seq-first+1, old[0].Time
-	return first, nil
+	return nil
 }
 
 func (a *Archiver) due(p Progress) bool {
@@ -145,7 +138,7 @@ func (a *Archiver) due(p Progress) bool {
 }
 
 // step takes one segment from the log to the ledger.
-func (a *Archiver) step(ctx context.Context, t Tenant, first int64) (Entry, error) {
+func (a *Archiver) step(ctx context.Context, t Tenant) (Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	st, err := t.Ledger.State(ctx)
@@ -155,6 +148,7 @@ func (a *Archiver) step(ctx context.Context, t Tenant, first int64) (Entry, erro
 	if d := a.cfg.Now().Sub(st.Now).Abs(); d > skew {
 		return Entry{}, fmt.Errorf("%w: by %v; nothing is locked until they agree", ErrClock, d.Round(time.Second))
 	}
+	first := st.Next
 	pub, err := t.Log.Checkpoint(ctx)
 	if err != nil {
 		return Entry{}, err

@@ -328,6 +328,7 @@ func TestAClockThatJumpsLocksNothing(t *testing.T) {
 	if _, err := w.room.Record(t.Context(), audit.Event{Type: audit.APIRequest, Outcome: audit.Success, Time: time.Now().Add(20 * 365 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
+	w.record(0)
 	r.Round(t.Context())
 	if res := w.sound(11); res.Locked.After(time.Now().Add(retention + time.Minute)) {
 		t.Errorf("locked until %v", res.Locked)
@@ -369,6 +370,9 @@ func TestOneHaltedTenantKeepsNobody(t *testing.T) {
 	var told []archive.Notice
 	house := w.db.Tenant(t, w.store, "globex")
 	if _, err := w.store.Record(t.Context(), house, audit.Event{Type: audit.APIRequest, Outcome: audit.Success}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Log(house).Checkpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	other := archive.Tenant{ID: house.ID().String(), Log: w.store.Log(house), Ledger: w.store.Archive(house)}
