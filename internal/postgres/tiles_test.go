@@ -108,9 +108,9 @@ func TestATakenHouseLeafIsMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, r, 5)
-	taken := false
+	thief, taken := db.Operator(t), false
 	for !taken {
-		tag, err := db.Operator(t).Exec(t.Context(), `DELETE FROM house_queue`)
+		tag, err := thief.Exec(t.Context(), `DELETE FROM house_queue`)
 		if err != nil {
 			t.Fatal(err)
 		}
