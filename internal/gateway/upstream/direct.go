@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,23 @@ var (
 	heads   = sync.Pool{New: func() any { return &http1.Head{Buf: make([]byte, 0, 4<<10)} }}
 )
 
+// Held is content that is all in memory already and stays there until the
+// request is over: it is not read but taken as it is.
+type Held struct {
+	bytes.Reader
+	all []byte
+}
+
+// NewHeld returns a request's body that holds b.
+func NewHeld(b []byte) *Held {
+	h := &Held{all: b}
+	h.Reset(b)
+	return h
+}
+
+// Close does nothing.
+func (*Held) Close() error { return nil }
+
 // hold reads small content of known length. held says that nothing is left to
 // come from the client.
 func (x *exchange) hold() (held bool, err error) {
@@ -41,9 +59,13 @@ func (x *exchange) hold() (held bool, err error) {
 	if n < 0 || n > heldBody {
 		return false, nil
 	}
+	if h, ok := x.r.Body.(*Held); ok && int64(len(h.all)) == n {
+		x.content = h.all
+		return true, nil
+	}
 	buf := buffers.Get().(*buffer)
 	buf.b = slices.Grow(buf.b[:0], int(n))[:n]
-	x.body = buf
+	x.lent, x.content = buf, buf.b
 	rc := http.NewResponseController(x.w)
 	_ = rc.SetReadDeadline(time.Now().Add(x.rt.Timeouts.Idle))
 	_, err = io.ReadFull(x.r.Body, buf.b)
@@ -67,12 +89,13 @@ func (x *exchange) hold() (held bool, err error) {
 }
 
 func (x *exchange) release() {
-	if x.body != nil {
-		if cap(x.body.b) <= heldBody {
-			buffers.Put(x.body)
+	if x.lent != nil {
+		if cap(x.lent.b) <= heldBody {
+			buffers.Put(x.lent)
 		}
-		x.body = nil
+		x.lent = nil
 	}
+	x.content = nil
 }
 
 // closeClient has the server close the client's connection after the answer:
@@ -113,8 +136,8 @@ func (x *exchange) direct(held bool) error {
 		Method: x.r.Method, Bytes: head.Buf, HeaderTimeout: x.rt.Timeouts.Header, IdleTimeout: x.rt.Timeouts.Idle, Deadline: x.deadline,
 		Replay: held && idempotent(x.r.Method), Interim: x.interim,
 	}
-	if x.body != nil {
-		head.Buf = append(head.Buf, x.body.b...)
+	if len(x.content) > 0 {
+		head.Buf = append(head.Buf, x.content...)
 		req.Bytes = head.Buf
 	}
 	if !held {
@@ -184,8 +207,8 @@ func (x *exchange) writeHead(h *http1.Head, held bool) bool {
 	switch {
 	case !held:
 		h.Length(x.r.ContentLength)
-	case x.body != nil:
-		h.Length(int64(len(x.body.b)))
+	case len(x.content) > 0:
+		h.Length(int64(len(x.content)))
 	case x.r.Method == "POST" || x.r.Method == "PUT" || x.r.Method == "PATCH":
 		h.Length(0) // RFC 9110 section 8.6
 	}

@@ -301,7 +301,8 @@ type exchange struct {
 	token    string
 	target   string
 	deadline time.Time
-	body     *buffer // the request's content, when it is held
+	content  []byte  // the request's, when it is held
+	lent     *buffer // where it stands, if that is ours
 	begun    bool    // an answer's head is out
 }
 

@@ -61,8 +61,8 @@ func (l *relay) serve(x *exchange, held bool) (err error) {
 	}
 	in := x.r.WithContext(ctx)
 	switch {
-	case x.body != nil:
-		in.Body = io.NopCloser(bytes.NewReader(x.body.b))
+	case len(x.content) > 0:
+		in.Body = io.NopCloser(bytes.NewReader(x.content))
 	case !held:
 		in.Body = http.MaxBytesReader(x.w, x.r.Body, x.rt.MaxBody)
 		if x.r.ProtoMajor == 1 {
@@ -184,8 +184,8 @@ func (l *relay) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if rl.body != nil {
-			b := rl.body.b
+		if len(rl.content) > 0 {
+			b := rl.content
 			req.Body = io.NopCloser(bytes.NewReader(b))
 			req.ContentLength = int64(len(b))
 		}
