@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
+	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
 )
 
@@ -24,7 +24,7 @@ const wholeBody = 64 << 10
 // compressed.
 func (j *judge) inspectBody(inflate bool, limit int64, open func(io.Reader) (*stream.Reader, error)) error {
 	r := j.x.Request
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	if noBody(r) {
 		return nil
 	}
 	client := &pacedReader{src: r.Body, rc: http.NewResponseController(j.x.guard.ResponseWriter)}
@@ -78,8 +78,12 @@ func (j *judge) inspectBody(inflate bool, limit int64, open func(io.Reader) (*st
 	}
 	_ = body.Close()
 	client.done()
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(whole)), int64(len(whole))
+	r.Body, r.ContentLength = upstream.NewHeld(whole), int64(len(whole))
 	return nil
+}
+
+func noBody(r *http.Request) bool {
+	return r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0
 }
 
 // unread: the connection cannot be used again, for the rest of a refused body

@@ -40,11 +40,12 @@ type Exchange struct {
 	fault   *fault.Error // what was answered, when the answer is a refusal
 	settled bool         // its event is written, or will be by whoever wrote the change
 	trail   []string     // stages passed, for the test of their order
-	guard   *guard
+	guard   guard
 	owed    *plane.Promise // a plain read's record, promised before its answer
 
 	named       authn.Principal // whom a credential names that no longer stands
 	upstream    *upstream.Route // nil: the platform's own API
+	passage     *passage        // of that route
 	passing     *passing        // its body, while it is inspected on its way
 	watch       *stream.Watch   // what its answer must not hold; nil: anything may
 	details     map[string]any  // why inspection refused, for the event

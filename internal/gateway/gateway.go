@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/Nissimmiracles/openclaw/internal/authn"
@@ -70,7 +71,9 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	stages    []stage
+	names     []string // of the stages
 	crossSite *http.CrossOriginProtection
+	ready     atomic.Pointer[passages]
 }
 
 // stage is one check. It passes with nil, refuses with a *fault.Error, and any
@@ -110,6 +113,9 @@ func New(cfg Config) (*Gateway, error) {
 		{"scope", g.scope},     // the capability: from here on one tenant
 		{"inspect", g.inspect}, // what it says, last because it costs most
 	}
+	for _, s := range g.stages {
+		g.names = append(g.names, s.name)
+	}
 	return g, nil
 }
 
@@ -131,21 +137,18 @@ func (g *Gateway) Start() (stop func()) {
 // ServeHTTP takes one request through the stages. The record stands around
 // everything and closes on every path.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &Exchange{
-		Request: r, gate: g, Start: g.cfg.Now(),
-		ID:    requestID(r.Header.Get("X-Request-Id")),
-		Trace: readTrace(r.Header.Get("Traceparent")),
-	}
-	x.guard = &guard{ResponseWriter: w, x: x}
-	x.Writer = x.guard
+	x := &Exchange{Request: r, gate: g, Start: g.cfg.Now()}
+	x.ID, x.Trace = identify(r.Header)
+	x.guard = guard{ResponseWriter: w, x: x}
+	x.Writer = &x.guard
 	h := w.Header()
 	setSecure(h)
 	h.Set("X-Request-Id", x.ID)
 	defer g.close(x)
 
-	for _, s := range g.stages {
+	for i, s := range g.stages {
 		x.reached = s.name
-		x.trail = append(x.trail, s.name)
+		x.trail = g.names[:i+1]
 		if err := s.check(x); err != nil {
 			x.Refuse(err)
 			return
@@ -218,15 +221,14 @@ func (g *Gateway) limits(x *Exchange) error {
 	if done, err := g.crossOrigin(x); done || err != nil {
 		return err
 	}
-	h, _ := g.cfg.Routes.mux.Handler(x.Request)
-	d, ok := h.(*door)
-	if ok && g.elsewhere(d.route, x.Request) { // and no upstream gets it either
+	d := g.cfg.Routes.find(x.Request)
+	if d != nil && g.elsewhere(d.route, x.Request) { // and no upstream gets it either
 		return errNowhere()
 	}
-	if !ok { // no pattern, or the library's own redirect
+	if d == nil {
 		route, err := g.matchUpstream(x)
 		if route != nil && g.elsewhere(route, x.Request) {
-			x.upstream = nil
+			x.upstream, x.passage = nil, nil
 			return errNowhere()
 		}
 		if route != nil {

@@ -59,7 +59,7 @@ func (g *Gateway) inspect(x *Exchange) (err error) {
 		}
 	}()
 	if x.upstream != nil {
-		return j.inspectUpstream(x.upstream)
+		return j.inspectUpstream(x.passage)
 	}
 	if q := x.Request.URL.RawQuery; q != "" && in.Fields != nil {
 		found, err := in.Fields.Query(q, inject.Limits{}, nil)
@@ -116,8 +116,10 @@ func (j *judge) apiBody(route *Route) error {
 // piece judges one string for the kinds that are wanted.
 func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
 	if prompt && !p.Key && j.in.Prompt != nil {
-		if err := j.decide(j.in.Prompt.Inspect(p.Text, inspect.User), p.Text, p.Where()); err != nil {
-			return err
+		if v := j.in.Prompt.Inspect(p.Text, inspect.User); !(v.Confidence <= 0) { // also what is no number
+			if err := j.decide(v, p.Text, p.Where()); err != nil {
+				return err
+			}
 		}
 	}
 	if j.in.Fields == nil || !sql && !xss {

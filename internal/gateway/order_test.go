@@ -113,7 +113,7 @@ func (a answering) WriteHeader(status int) {
 	a.ResponseRecorder.WriteHeader(status)
 }
 
-func must[T any](t *testing.T) func(T, error) T {
+func must[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -129,7 +129,7 @@ type fixture struct {
 	trace *trace
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{trace: &trace{}}
 	f.log = &register{trace: f.trace}

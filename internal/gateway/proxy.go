@@ -19,15 +19,13 @@ func (g *Gateway) matchUpstream(x *Exchange) (*Route, error) {
 	if g.cfg.Upstreams == nil {
 		return nil, nil
 	}
-	ur, err := g.cfg.Upstreams.Match(x.Request)
+	table := g.cfg.Upstreams.Table()
+	ur, err := table.Match(x.Request)
 	if err != nil {
 		return nil, err
 	}
-	x.upstream = ur
-	// Serve bounds time and body itself: a deadline here would cut streams.
-	return &Route{
-		Method: x.Request.Method, Pattern: ur.Match, Action: ur.Action, Class: ur.Class, MaxBody: ur.MaxBody, Timeout: -1,
-	}, nil
+	x.upstream, x.passage = ur, g.passages(table).by[ur]
+	return &x.passage.route, nil
 }
 
 func (g *Gateway) limitsUpstream(x *Exchange, route *Route) error {
@@ -38,7 +36,9 @@ func (g *Gateway) limitsUpstream(x *Exchange, route *Route) error {
 	if strings.HasPrefix(x.Request.Header.Get("Content-Type"), "application/grpc") {
 		listen.Unmetered(x.Request) // a call may say nothing for long
 	}
-	x.Request = x.Request.WithContext(context.WithValue(x.Request.Context(), exchangeKey{}, x))
+	if x.Request.Body != http.NoBody { // inspection changes it, and the server looks at its own
+		x.Request = x.Request.WithContext(x.Request.Context())
+	}
 	return nil
 }
 

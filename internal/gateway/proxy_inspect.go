@@ -4,7 +4,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
@@ -13,10 +12,12 @@ import (
 // inspectUpstream reads what the route's file names and nothing else. A route
 // that wants a body inspected and gets one that nobody here can read (another
 // media type, another encoding) refuses it: in doubt the door stays shut.
-func (j *judge) inspectUpstream(route *upstream.Route) error {
-	var body []upstream.Inspection
-	for _, want := range route.Inspect {
-		switch kind, _, _ := strings.Cut(want.Field, "."); kind {
+func (j *judge) inspectUpstream(p *passage) error {
+	if p.err != nil {
+		return p.err
+	}
+	for _, want := range p.wants {
+		switch kind, name, _ := strings.Cut(want.Field, "."); kind {
 		case "query":
 			for _, values := range j.x.Request.URL.Query() {
 				if err := j.texts(values, want); err != nil {
@@ -28,56 +29,31 @@ func (j *judge) inspectUpstream(route *upstream.Route) error {
 				return err
 			}
 		case "header":
-			if err := j.texts(j.x.Request.Header.Values(strings.TrimPrefix(want.Field, "header.")), want); err != nil {
+			if err := j.texts(j.x.Request.Header.Values(name), want); err != nil {
 				return err
 			}
-		case "body", "body[*]":
-			body = append(body, want)
-		default:
-			return fault.New(fault.Internal, "the route names a part of the request that nobody knows")
 		}
 	}
-	if len(body) == 0 {
+	if p.body == nil || noBody(j.x.Request) {
 		return nil
 	}
-	return j.upstreamBody(route, body)
+	return j.upstreamBody(p.body, p.route.MaxBody)
 }
 
 // upstreamBody judges the parts of a body that are wanted: a place that is
 // named and everything below it.
-func (j *judge) upstreamBody(route *upstream.Route, wants []upstream.Inspection) error {
-	places := make([]string, len(wants))
-	var prompt, sql, xss stream.Cover
-	for i, want := range wants {
-		places[i] = strings.TrimPrefix(want.Field, "body")
-		for _, kind := range want.For {
-			switch kind {
-			case "prompt":
-				prompt |= 1 << i
-			case "sql":
-				sql |= 1 << i
-			case "xss":
-				xss |= 1 << i
-			default:
-				return fault.New(fault.Internal, "the route wants an inspection that nobody knows")
-			}
-		}
-	}
-	patterns, err := stream.Compile(places)
-	if err != nil {
-		return fault.Wrap(err, fault.Internal, "the route names a place in a body that nobody knows")
-	}
-	if prompt != 0 {
+func (j *judge) upstreamBody(want *bodyWants, limit int64) error {
+	if want.prompt != 0 {
 		j.x.watch = &stream.Watch{}
 	}
 	visit := func(p stream.Piece) error {
-		if p.Cover&prompt != 0 {
+		if p.Cover&want.prompt != 0 {
 			j.plant(p.Text)
 		}
-		return j.piece(p, p.Cover&prompt != 0, p.Cover&sql != 0 && j.in.SQL, p.Cover&xss != 0 && j.in.XSS)
+		return j.piece(p, p.Cover&want.prompt != 0, p.Cover&want.sql != 0 && j.in.SQL, p.Cover&want.xss != 0 && j.in.XSS)
 	}
-	return j.inspectBody(true, route.MaxBody, func(src io.Reader) (*stream.Reader, error) {
-		return stream.New(src, j.x.Request.Header.Get("Content-Type"), stream.Limits{Depth: inspectDepth}, patterns, visit)
+	return j.inspectBody(true, limit, func(src io.Reader) (*stream.Reader, error) {
+		return stream.New(src, j.x.Request.Header.Get("Content-Type"), stream.Limits{Depth: inspectDepth}, want.patterns, visit)
 	})
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,8 +97,8 @@ func (x *Exchange) settleRead(status int) error {
 	if !x.plainRead() || x.Scope.Check() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.Request.Context()), recordTime)
-	defer cancel()
+	ctx := context.WithoutCancel(x.Request.Context())
+	// Both answer from memory, and bound the time of asking the database.
 	if s, err := x.Room.AuditSettings(ctx); err == nil && !s.DurableReads {
 		p, err := x.Room.Promise(ctx)
 		if err != nil {
@@ -108,6 +109,8 @@ func (x *Exchange) settleRead(status int) error {
 		return nil
 	}
 	x.settled = true
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
 	_, err := x.Room.Record(ctx, x.readEvent(status))
 	if err != nil {
 		x.gate.cfg.Logger.Error("a read could not be recorded", "request_id", x.ID, "error", err)
@@ -211,6 +214,10 @@ func (g *Gateway) record(x *Exchange) {
 	if g.cfg.Observer != nil {
 		g.cfg.Observer.Request(route, safeMethod(x.Request.Method), x.guard.status, code, took)
 	}
+	failed := x.fault != nil && (x.fault.Code == fault.Internal || x.guard.status >= 500)
+	if !failed && !g.cfg.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
 	attrs := []any{"request_id", x.ID, "trace_id", x.Trace.ID, "method", safeMethod(x.Request.Method), "route", route,
 		"status", x.guard.status, "bytes", x.guard.bytes, "took", took.Round(time.Microsecond)}
 	if !x.Principal.IsZero() {
@@ -218,7 +225,7 @@ func (g *Gateway) record(x *Exchange) {
 	}
 	if x.fault != nil {
 		attrs = append(attrs, "code", code, "stage", x.reached)
-		if x.fault.Code == fault.Internal || x.guard.status >= 500 {
+		if failed {
 			g.cfg.Logger.Error("request failed", append(attrs, "error", errors.Unwrap(x.fault))...)
 			return
 		}

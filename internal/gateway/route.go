@@ -40,11 +40,14 @@ type Routes struct {
 	mux    *http.ServeMux
 	byName map[string]*Route // "GET /v1/agents/{id}"
 	served map[string]bool
+
+	begins   map[string]bool // how patterns begin: "/v1/agents"
+	anywhere bool            // some pattern's beginning is more than one path's
 }
 
 // NewRoutes returns an empty table.
 func NewRoutes() *Routes {
-	return &Routes{mux: http.NewServeMux(), byName: map[string]*Route{}, served: map[string]bool{}}
+	return &Routes{mux: http.NewServeMux(), begins: map[string]bool{}, byName: map[string]*Route{}, served: map[string]bool{}}
 }
 
 // Declare says what a route needs; its handler follows by HandleFunc.
@@ -79,6 +82,9 @@ func (t *Routes) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Re
 		panic(fmt.Sprintf("route %s: not declared with an action and a limit class", pattern))
 	}
 	t.served[pattern] = true
+	first := beginning(r.Pattern)
+	t.begins[first] = true
+	t.anywhere = t.anywhere || strings.HasSuffix(first, "/") || strings.ContainsAny(first, "{%")
 	t.mux.Handle(pattern, &door{route: r, handler: http.HandlerFunc(h)})
 }
 
@@ -118,6 +124,32 @@ type door struct {
 }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.handler.ServeHTTP(w, r) }
+
+// find is the door that a request is for, or nil: no pattern, or the library's
+// own redirect to a cleaner path. A miss costs the mux a search through all
+// methods, and everything behind an upstream is one, so a path that begins like
+// no pattern is not looked up. The path is taken decoded: what a pattern spells out
+// holds no slash, so an encoded one only ever makes a miss.
+func (t *Routes) find(r *http.Request) *door {
+	if !t.anywhere && !t.begins[beginning(r.URL.Path)] {
+		return nil
+	}
+	h, _ := t.mux.Handler(r)
+	d, _ := h.(*door)
+	return d
+}
+
+// beginning is a path's first two segments.
+func beginning(path string) string {
+	for i, slashes := 0, 0; i < len(path); i++ {
+		if path[i] == '/' {
+			if slashes++; slashes == 3 {
+				return path[:i]
+			}
+		}
+	}
+	return path
+}
 
 // ServeHTTP runs the handler of a route. Only the gateway calls it, after its
 // stages have passed.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"net/http"
 	"strings"
 )
 
@@ -21,19 +22,28 @@ func (t Trace) String() string {
 	return "00-" + t.ID + "-" + t.Span + "-" + flags
 }
 
+// identify names a request: the caller's id and trace, or new ones.
+func identify(h http.Header) (id string, t Trace) {
+	var b [40]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails (Go 1.24)
+	fresh := hex.EncodeToString(b[:])
+	return requestID(h.Get("X-Request-Id"), fresh[:32]), readTrace(h.Get("Traceparent"), fresh[32:64], fresh[64:])
+}
+
 // readTrace joins the caller's trace, or begins one: a malformed traceparent
 // is ignored (section 4.3), never an error.
-func readTrace(header string) Trace {
-	t := Trace{Span: randomHex(8)}
+func readTrace(header, fresh, span string) Trace {
+	t := Trace{ID: fresh, Span: span}
+	if header == "" {
+		return t
+	}
 	p := strings.Split(header, "-")
 	if len(p) >= 4 && len(p[0]) == 2 && p[0] != "ff" && (p[0] != "00" || len(p) == 4) &&
 		isHex(p[0], 2) && isHex(p[1], 32) && isHex(p[2], 16) && isHex(p[3], 2) &&
 		strings.Trim(p[1], "0") != "" && strings.Trim(p[2], "0") != "" {
 		t.ID = p[1]
 		t.Sampled = strings.IndexByte("13579bdf", p[3][1]) >= 0
-		return t
 	}
-	t.ID = randomHex(16)
 	return t
 }
 
@@ -49,22 +59,16 @@ func isHex(s string, n int) bool {
 	return true
 }
 
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // crypto/rand.Read never fails (Go 1.24)
-	return hex.EncodeToString(b)
-}
-
 // requestID keeps the caller's X-Request-Id when it is a plain word, so that
 // logs on both sides meet; anything else is replaced.
-func requestID(given string) string {
+func requestID(given, fresh string) string {
 	if n := len(given); n == 0 || n > 64 {
-		return randomHex(16)
+		return fresh
 	}
 	for i := range len(given) {
 		c := given[i]
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' && c != '.' {
-			return randomHex(16)
+			return fresh
 		}
 	}
 	return given

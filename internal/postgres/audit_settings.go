@@ -15,6 +15,9 @@ import (
 // settingsCacheTime bounds how long a replica goes by a tenant's old settings.
 const settingsCacheTime = 500 * time.Millisecond
 
+// settingsTime bounds asking for them.
+const settingsTime = 5 * time.Second
+
 type settingsCache struct {
 	mu sync.RWMutex
 	m  map[tenant.ID]cachedSettings
@@ -38,6 +41,8 @@ func (s *Store) AuditSettings(ctx context.Context, scope tenant.Scope) (audit.Se
 		return c.set, nil
 	}
 	var set audit.Settings
+	ctx, cancel := context.WithTimeout(ctx, settingsTime)
+	defer cancel()
 	err := s.query(ctx, scope, each(func(r pgx.Rows) error { return r.Scan(&set.DurableReads) }),
 		`SELECT durable_reads FROM audit_settings WHERE tenant_id = $1`, scope.ID().String())
 	if err != nil {
