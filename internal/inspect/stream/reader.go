@@ -39,10 +39,9 @@ const keepBuffer = 512 << 10
 // multipart/form-data. Any other type, or another alphabet than UTF-8, is
 // unsupported_media_type. Close returns its memory.
 func New(src io.Reader, contentType string, limits Limits, patterns Patterns, visit Visit) (*Reader, error) {
-	refused := fault.New(fault.MediaType, "this route takes JSON, text or forms: its content is inspected")
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return nil, refused
+		return nil, errKind()
 	}
 	if err := charset(params); err != nil {
 		return nil, err
@@ -61,10 +60,14 @@ func New(src io.Reader, contentType string, limits Limits, patterns Patterns, vi
 			return nil, err
 		}
 	default:
-		return nil, refused
+		return nil, errKind()
 	}
 	r.buf = buffers.Get().(*[]byte)
 	return r, nil
+}
+
+func errKind() error {
+	return fault.New(fault.MediaType, "this route takes JSON, text or forms: its content is inspected")
 }
 
 // NewJSON is New for a body that is read as JSON whatever it calls itself.
