@@ -2,6 +2,7 @@ package app
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,20 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	series   sync.Map // kind of request: its *series
+}
+
+// kind is what the series of a request are found by; their own maps would build
+// and hash its labels for each.
+type kind struct {
+	route, method string
+	status        int
+	code          fault.Code
+}
+
+type series struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
 }
 
 func newMetrics(store *postgres.Store, s *shield.Shield) *metrics {
@@ -54,6 +69,14 @@ func newMetrics(store *postgres.Store, s *shield.Shield) *metrics {
 
 // Request counts one request.
 func (m *metrics) Request(route, method string, status int, code fault.Code, took time.Duration) {
-	m.requests.WithLabelValues(route, method, strconv.Itoa(status), string(code)).Inc()
-	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	k := kind{route, method, status, code}
+	v, ok := m.series.Load(k)
+	if !ok {
+		v, _ = m.series.LoadOrStore(k, &series{
+			m.requests.WithLabelValues(route, method, strconv.Itoa(status), string(code)), m.seconds.WithLabelValues(route),
+		})
+	}
+	s := v.(*series)
+	s.requests.Inc()
+	s.seconds.Observe(took.Seconds())
 }
