@@ -89,6 +89,26 @@ func (m *machine) moveWAL(t *testing.T, to string) {
 	m.startPG(t)
 }
 
+// revive waits until the database answers, and starts it if it is gone: its
+// recovery may have found no room just before there was some.
+func (m *machine) revive(t *testing.T) (ended bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
+		select {
+		case <-m.pg.Done():
+			m.startPG(t)
+			return true
+		case <-time.After(50 * time.Millisecond): // a connection is the only sign
+			var one int
+			if m.sql(`SELECT 1`, &one) == nil {
+				return false
+			}
+		}
+	}
+	t.Fatal("the database does not come back")
+	return false
+}
+
 // The disk of the data, or of the write-ahead log, fills up under load: what
 // cannot be recorded is refused and not done, readiness says so, and room alone
 // brings the platform back. A log without room ends PostgreSQL itself, and then
@@ -125,18 +145,20 @@ func TestDiskFull(t *testing.T) {
 			p.get(t, "/livez", "", 200)
 
 			free()
-			ended := false
-			select {
-			case <-m.pg.Done():
-				ended = true
-				m.startPG(t)
-			default:
-			}
+			ended := m.revive(t)
 			c.forget()
 			c.await(30) // of the same platform
 			p.readiness(t, 200, "")
 			f, _ := c.judge(p, held)
-			t.Logf("PostgreSQL ended: %t; answers: %v; the longest took %s", ended, c.codes, c.longest.Round(time.Millisecond))
+			said, err := os.ReadFile(m.pg.LogPath())
+			if err != nil {
+				t.Fatal(err)
+			}
+			lacked, panics := strings.Count(string(said), "No space left on device"), strings.Count(string(said), "PANIC:")
+			if lacked == 0 {
+				t.Error("PostgreSQL never lacked room")
+			}
+			t.Logf("PostgreSQL lacked room %d times, panicked %d times, ended: %t; answers: %v; the longest took %s", lacked, panics, ended, c.codes, c.longest.Round(time.Millisecond))
 			t.Log(f)
 		})
 	}
