@@ -43,8 +43,8 @@ func (l archiveLedger) State(ctx context.Context) (st archive.State, err error) 
 
 // archiveState: three look-ups by key, however long the log is.
 const archiveState = `SELECT clock_timestamp(), a.upto, a.segments, a.bytes, a.last, a.halted, a.over, a.next,
-		(SELECT at FROM audit_leaves WHERE tenant_id = $1 AND seq = a.next),
-		COALESCE((SELECT max(seq) FROM audit_leaves WHERE tenant_id = $1), 0)
+		(SELECT CASE WHEN seq + n > a.next THEN at END FROM audit_leaves WHERE tenant_id = $1 AND seq <= a.next ORDER BY seq DESC LIMIT 1),
+		COALESCE((SELECT seq + n - 1 FROM audit_leaves WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1), 0)
 	FROM (SELECT COALESCE(r.upto, 0) AS upto, COALESCE(r.segments, 0) AS segments, COALESCE(r.bytes, 0) AS bytes, r.last,
 			COALESCE(r.halted, '') AS halted, COALESCE(r.over, false) AS over,
 			1 + GREATEST(COALESCE(r.upto, 0), COALESCE((SELECT gone FROM audit_expiry WHERE tenant_id = $1), 0)) AS next
