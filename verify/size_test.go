@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The verifier is for reading: it may shrink, and not grow. The aim is 600.
-const mostLines, mostColumns = 800, 150
+// The verifier is for reading: it may shrink, and not grow.
+const mostLines, mostColumns = 599, 140
 
 func TestItStaysShort(t *testing.T) {
 	t.Parallel()
@@ -21,7 +21,7 @@ func TestItStaysShort(t *testing.T) {
 		}
 		text, err := os.ReadFile(path)
 		for line := range strings.Lines(string(text)) {
-			if lines++; len([]rune(line)) > mostColumns {
+			if lines++; len([]rune(strings.TrimSuffix(line, "\n"))) > mostColumns {
 				t.Errorf("%s has a line of %d columns: %s", path, len([]rune(line)), line)
 			}
 		}
@@ -82,8 +82,13 @@ func TestNumbers(t *testing.T) {
 		"0": true, "-1": true, "9007199254740991": true, "-9007199254740991": true,
 		"9007199254740992": false, "-9007199254740992": false, "-9223372036854775808": false, "9223372036854775808": false, "-0": false, "1_0": false,
 	} {
-		if err := Canonical([]byte(in)); (err == nil) != ok {
-			t.Errorf("%s: %v", in, err)
+		passes := func() (ok bool) {
+			defer func() { _, wrong := recover().(*Wrong); ok = !wrong }()
+			value([]byte("["+in+"]"), 0, nil)
+			return
+		}()
+		if passes != ok {
+			t.Errorf("%s: %v", in, passes)
 		}
 	}
 }

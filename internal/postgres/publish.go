@@ -16,8 +16,8 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
 	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
-	"github.com/Nissimmiracles/openclaw/verify"
 )
 
 // Signing is the audit log's key. Key is Ed25519 and may live in a KMS.
@@ -287,7 +287,7 @@ func queueCheckpoint(out *pgx.Batch, id tenant.ID, origin string, key *checkpoin
 	}
 	var salt [16]byte
 	_, _ = rand.Read(salt[:]) // never fails (Go 1.24)
-	leaf := tlog.RecordHash(verify.HouseLeaf(origin, salt, tree))
+	leaf := tlog.RecordHash(record.HouseLeaf(origin, salt, tree))
 	if len(nodes) > 0 {
 		level, index, hash := nodeColumns(nodes)
 		out.Queue(`INSERT INTO audit_nodes (tenant_id, level, index, hash) SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bytea[])`,

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"github.com/Nissimmiracles/openclaw/verify"
+	"github.com/Nissimmiracles/openclaw/internal/audit/verifytest"
 )
 
 // RFC 8785 appendix B: IEEE 754 bits and the number's text.
@@ -110,7 +110,7 @@ func TestVerifyRefuses(t *testing.T) {
 		if err := Verify([]byte(in)); err == nil {
 			t.Errorf("accepted %q", in)
 		}
-		if err := verify.Canonical([]byte(in)); err == nil {
+		if err := verifytest.Canonical([]byte(in)); err == nil {
 			t.Errorf("the verifier accepted %q", in)
 		}
 	}
@@ -157,7 +157,7 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := Decode(b)
-		strict := verify.Canonical(b)
+		strict := verifytest.Canonical(b)
 		if strict == nil && err != nil {
 			t.Fatalf("verifier takes what canon refuses: %q: %v", b, err)
 		}
@@ -176,7 +176,7 @@ func FuzzVerify(f *testing.F) {
 
 // plainRecord reports whether v uses only what records use.
 func plainRecord(v any, depth int) bool {
-	if depth > 32 {
+	if depth > 29 { // the verifier allows 32, with what a record puts around it
 		return false
 	}
 	switch v := v.(type) {

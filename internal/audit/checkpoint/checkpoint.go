@@ -1,6 +1,5 @@
 // Package checkpoint signs what a log states about itself: its size and root as
-// a C2SP tlog-checkpoint, the succession of its keys, and the house log's leaf
-// for a tenant's checkpoint.
+// a C2SP tlog-checkpoint, the succession of its keys, and what was deleted.
 //
 // A log's key carries the log's origin as its name, so whoever holds the key
 // knows which log it speaks for. One Ed25519 key can serve many origins: its

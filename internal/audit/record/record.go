@@ -197,7 +197,9 @@ func (w *writer) value(s string) {
 	w.dst, _ = canon.AppendString(w.dst, s)
 }
 
-// appendCommitment is verify.Commitment without its allocations.
+// appendCommitment appends what stands for a personal value: SHA-256 over 0x02
+// (RFC 6962 leaves start with 0x00, nodes with 0x01), a label, 0x00, the salt, the
+// field, 0x00 and the value's canonical JSON, in base64url without padding.
 func appendCommitment(dst []byte, field string, salt Salt, value []byte) []byte {
 	var room [512]byte
 	b := append(append(room[:0], "\x02openclaw commitment v1\x00"...), salt[:]...)

@@ -1,6 +1,9 @@
 package record
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/netip"
 	"strings"
@@ -12,7 +15,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/canon"
-	"github.com/Nissimmiracles/openclaw/verify"
+	"github.com/Nissimmiracles/openclaw/internal/audit/verifytest"
 )
 
 func event() *audit.Event {
@@ -34,6 +37,12 @@ func event() *audit.Event {
 	}
 }
 
+// commitment is written from docs/AUDIT.md.
+func commitment(field string, salt Salt, value []byte) string {
+	sum := sha256.Sum256(bytes.Join([][]byte{[]byte("\x02openclaw commitment v1\x00"), salt[:], []byte(field), {0}, value}, nil))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 func TestAppend(t *testing.T) {
 	t.Parallel()
 	salts := &Salts{Salt{1}, Salt{2}, Salt{3}}
@@ -41,11 +50,11 @@ func TestAppend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"action":"roles.grant","actor":{"id":"u1","kind":"user","name":{"commit":"` + verify.Commitment("actor.name", Salt{1}, []byte(`"ada@example.com"`)) + `"}},` +
+	want := `{"action":"roles.grant","actor":{"id":"u1","kind":"user","name":{"commit":"` + commitment("actor.name", Salt{1}, []byte(`"ada@example.com"`)) + `"}},` +
 		`"details":{"count":2,"role":"developer","rules":["b","a"]},"id":"01890a5d-ac96-774b-bcce-b302099a8057",` +
-		`"ip":{"commit":"` + verify.Commitment("ip", Salt{2}, []byte(`"203.0.113.9"`)) + `"},"outcome":"success","policy_hash":"abc","reason":"allowed","request_id":"r1",` +
+		`"ip":{"commit":"` + commitment("ip", Salt{2}, []byte(`"203.0.113.9"`)) + `"},"outcome":"success","policy_hash":"abc","reason":"allowed","request_id":"r1",` +
 		`"resource":"user/u2","severity":"WARNING","tenant":"t1","time":"2026-11-22T18:20:21.123456Z","type":"ROLE_GRANTED",` +
-		`"user_agent":{"commit":"` + verify.Commitment("user_agent", Salt{3}, []byte(`"curl/8 \"x\""`)) + `"},"v":1}`
+		`"user_agent":{"commit":"` + commitment("user_agent", Salt{3}, []byte(`"curl/8 \"x\""`)) + `"},"v":1}`
 	if string(body) != want {
 		t.Errorf("got  %s\nwant %s", body, want)
 	}
@@ -77,7 +86,7 @@ func TestHostileStrings(t *testing.T) {
 		if err := canon.Verify(body); err != nil {
 			t.Errorf("%q: %v: %s", s, err, body)
 		}
-		if err := verify.Canonical(body); err != nil {
+		if err := verifytest.Canonical(body); err != nil {
 			t.Errorf("%q: %v: %s", s, err, body)
 		}
 	}
@@ -115,7 +124,7 @@ func FuzzAppend(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := verify.Canonical(body); err != nil {
+		if err := verifytest.Canonical(body); err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
 		for _, p := range personal {

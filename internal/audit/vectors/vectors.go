@@ -11,7 +11,7 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/audit/bundle"
 	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
-	"github.com/Nissimmiracles/openclaw/verify"
+	"github.com/Nissimmiracles/openclaw/internal/audit/record"
 )
 
 // Vector is one entry of vectors.json: what openclaw-verify must answer.
@@ -115,7 +115,7 @@ func files() map[string][]byte {
 		if i == 4 {
 			name, tree = origin, top.Tree
 		}
-		house.add(leaf(verify.HouseLeaf(name, salt("house %d", i), tree)))
+		house.add(leaf(record.HouseLeaf(name, salt("house %d", i), tree)))
 	}
 	inHouse := contents(1, 3)
 	inHouse.House = &bundle.House{Checkpoint: house.sign(9, houseKey), Index: 4, Salt: salt("house %d", 4), Hashes: &house.memory}

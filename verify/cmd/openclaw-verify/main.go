@@ -1,5 +1,4 @@
-// Command openclaw-verify checks proof bundles, exports and checkpoints of an
-// audit log, offline.
+// Command openclaw-verify checks offline what an audit log gives out.
 package main
 
 import (
