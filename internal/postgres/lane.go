@@ -9,7 +9,8 @@ import (
 // lane is a queue of jobs whose one reader may wait for company.
 type lane struct {
 	jobs  chan *job
-	want  atomic.Int64  // jobs that the reader waits for; 0: for none
+	owed  atomic.Int64  // jobs in it that somebody waits for
+	want  atomic.Int64  // how many such jobs the reader waits for; 0: for none
 	here  chan struct{} // as many have come
 	timer *time.Timer
 }
@@ -23,12 +24,17 @@ func newLane(size int) *lane {
 // put waits while the lane is full. Only whoever completes the company that the
 // reader waits for wakes it: one waking a group, not one a job.
 func (l *lane) put(ctx context.Context, j *job) error {
+	note := j.done == nil // before it is somebody else's
 	select {
 	case l.jobs <- j:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if n := l.want.Load(); n > 0 && int64(len(l.jobs)) >= n {
+	if note {
+		return nil
+	}
+	owed := l.owed.Add(1)
+	if n := l.want.Load(); n > 0 && owed >= n {
 		select {
 		case l.here <- struct{}{}:
 		default:
@@ -37,11 +43,10 @@ func (l *lane) put(ctx context.Context, j *job) error {
 	return nil
 }
 
-// gather lets those who were just answered come back before a group goes: else
-// two halves take turns, and each pays a commit. It returns when n jobs wait or
-// the time is over.
-func (l *lane) gather(n int, most time.Duration) {
-	if len(l.jobs) >= n || most <= 0 {
+// await returns when n jobs that somebody waits for are in the lane, or the time
+// is over.
+func (l *lane) await(n int, most time.Duration) {
+	if n <= 0 || most <= 0 {
 		return
 	}
 	select {
@@ -50,7 +55,7 @@ func (l *lane) gather(n int, most time.Duration) {
 	}
 	l.want.Store(int64(n))
 	defer l.want.Store(0)
-	if len(l.jobs) >= n { // they came before they could see that they are waited for
+	if l.owed.Load() >= int64(n) { // they came before they could see that they are waited for
 		return
 	}
 	l.timer.Reset(most)
@@ -64,6 +69,9 @@ func (l *lane) gather(n int, most time.Duration) {
 // collect takes what is waiting already; it never waits for more.
 func (l *lane) collect(first *job) (batch []*job, n int) {
 	take := func(j *job) {
+		if j.done != nil {
+			l.owed.Add(-1)
+		}
 		if j.state.CompareAndSwap(jobWaits, jobTaken) {
 			batch = append(batch, j)
 			n += len(j.events)

@@ -25,7 +25,12 @@ const (
 	recordWriters = 3 // of large groups, at a time
 	recordAlone   = 4 // commits of those that their group's would not take
 
-	gatherShare = 4 // of the last commit's time is what a group may take to come together again
+	// Those who were just answered may come back before the next group goes: else
+	// two halves take turns, and each pays a commit. It waits for them a share of
+	// the last commit's time.
+	gatherShare = 4
+
+	noteWait = 4 * time.Millisecond // how long notes gather while nobody waits
 
 	// groupWait is how long a group's statements wait for a row that another
 	// transaction holds. After it each goes alone, with the usual patience.
@@ -133,12 +138,16 @@ func (r *recorder) run(l *lane) {
 	var company int
 	var took time.Duration
 	for j := range l.jobs {
-		l.gather(min(company, recordBatch)-1, took/gatherShare)
+		if j.done == nil {
+			l.await(1, noteWait)
+		} else {
+			l.await(company, took/gatherShare)
+		}
 		batch, events := l.collect(j)
 		begun := time.Now()
 		if events < rowEvents || len(j.statements) > 0 {
 			r.write(batch)
-			company, took = len(batch)+len(l.jobs), time.Since(begun)
+			company, took = waiting(batch)+int(l.owed.Load()), time.Since(begun)
 			continue
 		}
 		company = 0
@@ -150,6 +159,15 @@ func (r *recorder) run(l *lane) {
 			r.write(batch)
 		}()
 	}
+}
+
+func waiting(batch []*job) (n int) {
+	for _, j := range batch {
+		if j.done != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // write commits a group. If the database refuses it, its members go in halves,
