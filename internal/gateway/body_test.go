@@ -483,7 +483,14 @@ func TestRefusedAfterTheAnswerBegan(t *testing.T) {
 // on record; other answers to the same prompt pass.
 func TestAnswersAreWatched(t *testing.T) {
 	t.Parallel()
+	d, err := prompt.New()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := inspect.NewCanary()
+	for d.Inspect(c.Line(), inspect.User).Confidence > 0.2 { // by chance its letters look like an encoded attack
+		c = inspect.NewCanary()
+	}
 	say := func(w http.ResponseWriter, text string) {
 		j, _ := json.Marshal(map[string]any{"delta": map[string]string{"content": text}})
 		fmt.Fprintf(w, "data: %s\n\n", j)
