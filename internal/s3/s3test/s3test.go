@@ -150,10 +150,12 @@ func (s *Server) Start(t testing.TB) {
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; { // polls a port; nobody signals this
-		c, err := net.DialTimeout("tcp", s.addr, time.Second)
-		if err == nil {
-			_ = c.Close()
+	// Polls, for nobody signals this; and asks for an answer, for a socket that
+	// takes a connection may still drop it.
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for end := time.Now().Add(20 * time.Second); ; {
+		if r, err := client.Get(s.Endpoint); err == nil {
+			_ = r.Body.Close()
 			return
 		}
 		select {
