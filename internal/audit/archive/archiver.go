@@ -20,11 +20,7 @@ import (
 const (
 	// skew is how far this machine's clock may be from the ledger's.
 	skew = 5 * time.Minute
-	// lease is how long a replica that died keeps others from a tenant. One
-	// that works prolongs it with every segment; one that loses it does no
-	// harm: keys are taken once and the ledger moves in order.
-	lease = 3 * time.Minute
-	// stepTime bounds one segment from sealing to ledger, below lease.
+	// stepTime bounds one segment from sealing to ledger.
 	stepTime = 2 * time.Minute
 	// keepBuffer is what stays allocated between rounds.
 	keepBuffer = 1 << 20
@@ -39,6 +35,7 @@ type Config struct {
 	Retention time.Duration // from a segment's newest event to the end of its lock
 	Limits    Limits        // zero: DefaultLimits
 	Now       func() time.Time
+	Lease     time.Duration // 0: 12 s
 	// Whole has all that waits sealed, due or not. For tests and for people.
 	Whole bool
 }
@@ -62,6 +59,9 @@ func New(cfg Config) (*Archiver, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Lease == 0 {
+		cfg.Lease = leaseTime
+	}
 	return &Archiver{cfg: cfg, holder: rand.Text()}, nil
 }
 
@@ -71,6 +71,7 @@ type Progress struct {
 	Pending                 int64     // records that only the log has
 	Oldest                  time.Time // the oldest of them; zero: none
 	Halted                  string
+	Busy                    bool // another replica is at it
 }
 
 // Advance archives what is due of one tenant. ErrAway, ErrUnfit and ErrClock
@@ -85,11 +86,13 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 	if err := p.waiting(st); err != nil || st.Halted != "" || !a.due(p) {
 		return p, err
 	}
-	ok, err := t.Ledger.Claim(ctx, a.holder, lease)
-	if err != nil || !ok {
+	ok, err := t.Ledger.Claim(ctx, a.holder, a.cfg.Lease)
+	if p.Busy = err == nil && !ok; err != nil || !ok {
 		return p, err
 	}
+	held, leave := a.hold(ctx, t.Ledger)
 	defer func() {
+		leave()
 		if errors.Is(err, ErrForeign) {
 			p.Halted = err.Error()
 		}
@@ -101,9 +104,9 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 		}
 	}()
 	for {
-		e, err := a.step(ctx, t)
-		if errors.Is(err, ErrMoved) {
-			return p, nil // another replica is at it
+		e, err := a.step(held, t)
+		if p.Busy = errors.Is(err, ErrMoved) || err != nil && lost(held); p.Busy {
+			return p, nil
 		}
 		if err != nil {
 			return p, err
@@ -117,8 +120,8 @@ func (a *Archiver) Advance(ctx context.Context, t Tenant) (p Progress, err error
 		if err := p.waiting(st); err != nil || !a.due(p) {
 			return p, err
 		}
-		if ok, err := t.Ledger.Claim(ctx, a.holder, lease); err != nil || !ok {
-			return p, err
+		if p.Busy = lost(held); p.Busy {
+			return p, nil
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (l mortalLedger) Release(ctx context.Context, holder, halted string) error 
 	return l.g.step(func() error { return l.Ledger.Release(ctx, holder, halted) })
 }
 
-// unclaim ends the lease that the dead left, as three minutes do.
+// unclaim ends the lease that the dead left, as twelve seconds do.
 func (w *world) unclaim() {
 	w.Helper()
 	if _, err := w.db.Operator(w).Exec(w.Context(), `UPDATE audit_archive SET held_until = '-infinity'`); err != nil {

@@ -44,6 +44,7 @@ type Runner struct {
 	cfg     RunConfig
 	checked bool // the bucket, since it last failed
 	halted  map[string]bool
+	busy    []Tenant // that others held when they were last looked at
 
 	mu      sync.Mutex
 	status  Status
@@ -72,14 +73,18 @@ func (r *Runner) Start() {
 	ctx, r.cancel = context.WithCancel(context.Background())
 	go func() {
 		defer close(r.done)
-		tick := time.NewTicker(r.cfg.Every)
-		defer tick.Stop()
-		for {
+		for ctx.Err() == nil {
 			r.Round(ctx)
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
+			for next := time.Now().Add(r.cfg.Every); ctx.Err() == nil && time.Now().Before(next); {
+				wait := time.Until(next)
+				if len(r.busy) > 0 {
+					wait = min(wait, r.cfg.Archiver.cfg.Lease/4)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(wait):
+					r.revisit(ctx)
+				}
 			}
 		}
 	}()
@@ -117,24 +122,71 @@ func (r *Runner) Round(ctx context.Context) {
 		}
 		r.checked = true
 	}
-	var oldest time.Time
-	var pending int64
-	halted := map[string]bool{}
-	for t, err := range r.cfg.Tenants(ctx) {
+	sum, ok := r.each(ctx, r.cfg.Tenants(ctx))
+	if !ok {
+		return
+	}
+	r.halted, r.busy = sum.halted, sum.busy
+	r.mu.Lock()
+	r.oldest, r.status.Pending, r.status.Halted = sum.oldest, sum.pending, len(sum.halted)
+	since := r.stopped
+	r.stopped, r.status.Stopped = time.Time{}, false
+	r.mu.Unlock()
+	if !since.IsZero() {
+		r.cfg.Notice(Notice{After: r.cfg.Archiver.cfg.Now().Sub(since)})
+	}
+}
+
+// revisit looks again at the tenants that others held: one of those may have
+// died, and a round is long.
+func (r *Runner) revisit(ctx context.Context) {
+	again := r.busy
+	if len(again) == 0 || !r.checked {
+		return
+	}
+	sum, _ := r.each(ctx, func(yield func(Tenant, error) bool) {
+		for _, t := range again {
+			if !yield(t, nil) {
+				return
+			}
+		}
+	})
+	r.busy = sum.busy
+	for id := range sum.halted {
+		r.halted[id] = true
+	}
+}
+
+// sum is what a walk through tenants found.
+type sum struct {
+	oldest  time.Time
+	pending int64
+	halted  map[string]bool
+	busy    []Tenant
+}
+
+// each archives what is due of tenants. ok is false when it was ended before the
+// last one.
+func (r *Runner) each(ctx context.Context, tenants iter.Seq2[Tenant, error]) (s sum, ok bool) {
+	s.halted = map[string]bool{}
+	for t, err := range tenants {
 		if ctx.Err() != nil {
-			return
+			return s, false
 		}
 		var p Progress
 		if err == nil {
 			p, err = r.cfg.Archiver.Advance(ctx, t)
 		}
 		r.count(p)
-		pending += p.Pending
-		if !p.Oldest.IsZero() && (oldest.IsZero() || p.Oldest.Before(oldest)) {
-			oldest = p.Oldest
+		s.pending += p.Pending
+		if !p.Oldest.IsZero() && (s.oldest.IsZero() || p.Oldest.Before(s.oldest)) {
+			s.oldest = p.Oldest
 		}
 		if p.Halted != "" {
-			halted[t.ID] = true
+			s.halted[t.ID] = true
+		}
+		if p.Busy {
+			s.busy = append(s.busy, t)
 		}
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -145,21 +197,13 @@ func (r *Runner) Round(ctx context.Context) {
 			}
 		case errors.Is(err, ErrAway), errors.Is(err, ErrUnfit), errors.Is(err, ErrClock):
 			r.stop(ctx, err)
-			return
+			return s, false
 		default:
 			r.fail()
 			r.cfg.Log.Error("a log was not archived", "tenant", t.ID, "error", err)
 		}
 	}
-	r.halted = halted
-	r.mu.Lock()
-	r.oldest, r.status.Pending, r.status.Halted = oldest, pending, len(halted)
-	since := r.stopped
-	r.stopped, r.status.Stopped = time.Time{}, false
-	r.mu.Unlock()
-	if !since.IsZero() {
-		r.cfg.Notice(Notice{After: r.cfg.Archiver.cfg.Now().Sub(since)})
-	}
+	return s, true
 }
 
 func (r *Runner) count(p Progress) {
