@@ -68,7 +68,7 @@ func (a *API) inspection() {
 						continue
 					}
 					v := d.Inspect(in.Body.Text, trust)
-					decision, alert := settings.Decide(v, in.Body.Text, time.Now())
+					decision, alert := settings.Decide(v, in.Body.Text, time.Now(), func(left string) inspect.Verdict { return d.Inspect(left, trust) })
 					out := &Out[InspectView]{InspectView{Kind: string(v.Kind), Confidence: v.Confidence, Decision: decision.String(), Alert: alert, Families: v.Families, Findings: v.Findings}}
 					if out.Body.Families == nil {
 						out.Body.Families = []string{}

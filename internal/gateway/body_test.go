@@ -81,6 +81,15 @@ routes:
     inspect:
       - {field: "body.messages[*].content", for: [prompt]}
       - {field: body.note, for: [sql, xss]}
+  - match: /parts/
+    upstream: %[1]s
+    limit: write
+    inspect:
+      - {field: query, for: [prompt, sql, xss]}
+      - {field: path, for: [prompt, sql, xss]}
+      - {field: header.X-Prompt, for: [prompt, sql]}
+      - {field: header.Cookie, for: [sql]}
+    pass: [Cookie]
 `
 
 func newBehind(t *testing.T, answer http.HandlerFunc) *behind {

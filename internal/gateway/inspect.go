@@ -115,11 +115,9 @@ func (j *judge) apiBody(route *Route) error {
 
 // piece judges one string for the kinds that are wanted.
 func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
-	if prompt && !p.Key && j.in.Prompt != nil {
-		if v := j.in.Prompt.Inspect(p.Text, inspect.User); !(v.Confidence <= 0) { // also what is no number
-			if err := j.decide(v, p.Text, p.Where()); err != nil {
-				return err
-			}
+	if prompt && j.in.Prompt != nil {
+		if err := j.prompt(p.Text, inspect.User, p.Where); err != nil {
+			return err
 		}
 	}
 	if j.in.Fields == nil || !sql && !xss {
@@ -138,6 +136,15 @@ func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
 	return j.fields([]inject.Found{f})
 }
 
+// prompt judges a text that a model reads.
+func (j *judge) prompt(text string, from inspect.Trust, where func() string) error {
+	v := j.in.Prompt.Inspect(text, from)
+	if v.Confidence <= 0 { // what is no number goes on
+		return nil
+	}
+	return j.decide(v, text, where(), func(left string) inspect.Verdict { return j.in.Prompt.Inspect(left, from) })
+}
+
 func (j *judge) fields(found []inject.Found) error {
 	for _, f := range found {
 		where := f.Where
@@ -145,12 +152,12 @@ func (j *judge) fields(found []inject.Found) error {
 			where = "a name" // it is the sender's own text
 		}
 		if j.in.SQL {
-			if err := j.decide(f.SQL, "", where); err != nil {
+			if err := j.decide(f.SQL, f.Text, where, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).SQL }); err != nil {
 				return err
 			}
 		}
 		if j.in.XSS {
-			if err := j.decide(f.XSS, "", where); err != nil {
+			if err := j.decide(f.XSS, f.Text, where, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).XSS }); err != nil {
 				return err
 			}
 		}
@@ -160,12 +167,12 @@ func (j *judge) fields(found []inject.Found) error {
 
 // decide applies the tenant's settings to a verdict: a block is a refusal whose
 // event carries rule ids, score and digest; a flag is noted and passes. The
-// client learns the kind and nothing of the rules.
-func (j *judge) decide(v inspect.Verdict, text, where string) error {
+// client learns the kind and nothing of the rules. rest is as in Settings.Decide.
+func (j *judge) decide(v inspect.Verdict, text, where string, rest func(string) inspect.Verdict) error {
 	if v.Confidence <= 0 {
 		return nil
 	}
-	d, alert := j.settings.Decide(v, text, j.x.gate.cfg.Now())
+	d, alert := j.settings.Decide(v, text, j.x.gate.cfg.Now(), rest)
 	if d == inspect.Allow {
 		return nil
 	}

@@ -4,8 +4,10 @@ import (
 	"io"
 	"strings"
 
+	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
+	"github.com/Nissimmiracles/openclaw/internal/inspect/inject"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
 )
 
@@ -19,25 +21,50 @@ func (j *judge) inspectUpstream(p *passage) error {
 	for _, want := range p.wants {
 		switch kind, name, _ := strings.Cut(want.Field, "."); kind {
 		case "query":
-			for _, values := range j.x.Request.URL.Query() {
-				if err := j.texts(values, want); err != nil {
+			// url.Query drops what it does not understand, and the upstream gets it
+			if err := inject.Parameters(j.x.Request.URL.RawQuery, inject.Limits{}, func(name, value string) error {
+				if err := j.text(name, true, want); err != nil {
 					return err
 				}
+				return j.text(value, false, want)
+			}); err != nil {
+				return err
 			}
 		case "path":
-			if err := j.text(j.x.Request.URL.Path, want); err != nil {
+			if err := j.text(j.x.Request.URL.Path, false, want); err != nil {
 				return err
 			}
 		case "header":
-			if err := j.texts(j.x.Request.Header.Values(name), want); err != nil {
-				return err
+			for sent, values := range j.x.Request.Header {
+				if !sameHeader(sent, name) {
+					continue
+				}
+				for _, v := range values {
+					if err := j.text(v, false, want); err != nil {
+						return err
+					}
+				}
 			}
 		}
 	}
-	if p.body == nil || noBody(j.x.Request) {
+	if p.body == nil {
 		return nil
 	}
+	if len(j.x.Request.Header["Upgrade"]) > 0 { // what follows is no body, and nobody reads it
+		return fault.New(fault.MediaType, "this route takes no other protocol: its content is inspected")
+	}
+	if noBody(j.x.Request) {
+		return nil
+	}
+	if len(j.x.Request.Header["Content-Type"]) > 1 {
+		return fault.New(fault.MediaType, "the body has more than one type")
+	}
 	return j.upstreamBody(p.body, p.route.MaxBody)
+}
+
+// sameHeader compares names as services behind CGI-like interfaces do.
+func sameHeader(sent, name string) bool {
+	return strings.EqualFold(strings.ReplaceAll(sent, "_", "-"), strings.ReplaceAll(name, "_", "-"))
 }
 
 // upstreamBody judges the parts of a body that are wanted: a place that is
@@ -50,7 +77,7 @@ func (j *judge) upstreamBody(want *bodyWants, limit int64) error {
 		if p.Cover&want.prompt != 0 {
 			j.plant(p.Text)
 		}
-		return j.piece(p, p.Cover&want.prompt != 0, p.Cover&want.sql != 0 && j.in.SQL, p.Cover&want.xss != 0 && j.in.XSS)
+		return j.piece(p, p.Cover&want.prompt != 0 && (!p.Key || speaks(p.Text)), p.Cover&want.sql != 0 && j.in.SQL, p.Cover&want.xss != 0 && j.in.XSS)
 	}
 	return j.inspectBody(true, limit, func(src io.Reader) (*stream.Reader, error) {
 		return stream.New(src, j.x.Request.Header.Get("Content-Type"), stream.Limits{Depth: inspectDepth}, want.patterns, visit)
@@ -71,31 +98,42 @@ func (j *judge) plant(text string) {
 	}
 }
 
-func (j *judge) texts(texts []string, want upstream.Inspection) error {
-	for _, t := range texts {
-		if err := j.text(t, want); err != nil {
-			return err
+// speaks says whether a name could say something to a model: most are plain
+// identifiers, and those are not read.
+func speaks(name string) bool {
+	if len(name) > 32 {
+		return true
+	}
+	for i := range len(name) {
+		if c := name[i]; c|0x20-'a' >= 26 && c-'0' >= 10 && c != '_' && c != '-' && c != '.' {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-func (j *judge) text(text string, want upstream.Inspection) error {
+// text judges a part of the request that is not its body.
+func (j *judge) text(text string, name bool, want upstream.Inspection) error {
+	where := func() string { return want.Field }
 	for _, kind := range want.For {
-		var d inspect.Detector
+		var err error
 		switch {
 		case kind == "prompt":
-			d = j.in.Prompt
-		case j.in.Fields == nil:
-		case kind == "sql" && j.in.SQL:
-			d = j.in.Fields.SQL()
-		case kind == "xss" && j.in.XSS:
-			d = j.in.Fields.XSS()
+			if j.in.Prompt != nil && (!name || speaks(text)) {
+				err = j.prompt(text, inspect.User, where)
+			}
+		case j.in.Fields == nil: // switched off, which the start announced
+		default:
+			f := j.in.Fields.Field(text, name)
+			if f.Where = want.Field; kind != "sql" {
+				f.SQL.Confidence = 0
+			}
+			if kind != "xss" {
+				f.XSS.Confidence = 0
+			}
+			err = j.fields([]inject.Found{f})
 		}
-		if d == nil {
-			continue // switched off, which the start announced
-		}
-		if err := j.decide(d.Inspect(text, inspect.User), text, want.Field); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -47,8 +47,8 @@ type Settings struct {
 }
 
 // AllowedSpan is a text that a tenant has looked at and lets pass: a verdict
-// whose every placed finding lies within occurrences of it does not block.
-// Owner is who answers for it.
+// whose every placed finding lies within occurrences of it does not block, if
+// the text without them would pass too. Owner is who answers for it.
 type AllowedSpan struct {
 	Text    string    `json:"text"`
 	Owner   string    `json:"owner"`
@@ -96,7 +96,11 @@ func (s *Settings) Check(now time.Time) error {
 // Decide says what to do with text, given its verdict, at the time now, and
 // whether to tell people. The order is: thresholds, allowed spans, the most
 // that may be done for the kind, shadow mode. A shadowed block still alerts.
-func (s *Settings) Decide(v Verdict, text string, now time.Time) (d Decision, alert bool) {
+//
+// rest inspects what is left of the text without the allowed spans: what the
+// learned model saw around them has no place, and would ride along. Without
+// rest no span is allowed.
+func (s *Settings) Decide(v Verdict, text string, now time.Time, rest func(string) Verdict) (d Decision, alert bool) {
 	block, tell := s.BlockAbove, s.AlertAbove
 	if block <= 0 {
 		block = DefaultBlock
@@ -116,8 +120,11 @@ func (s *Settings) Decide(v Verdict, text string, now time.Time) (d Decision, al
 	if d == Allow {
 		return Allow, alert
 	}
-	if s.allowed(v, text, now) {
-		return Flag, false
+	if len(s.Allowed) > 0 && rest != nil && s.allowed(v, text, now) {
+		left := s.without(v.Kind, text, now)
+		if strings.TrimSpace(left) == "" || rest(left).Confidence <= block {
+			return Flag, false
+		}
 	}
 	if most, ok := s.Action[v.Kind]; ok {
 		d = min(d, most)
@@ -146,9 +153,9 @@ func (s *Settings) allowed(v Verdict, text string, now time.Time) bool {
 }
 
 func (s *Settings) covers(k Kind, text string, start, end int, now time.Time) bool {
-	for _, a := range s.Allowed {
-		if a.Kind != "" && a.Kind != k || a.Owner == "" || len(a.Text) < minSpanBytes ||
-			!a.Expires.IsZero() && !now.Before(a.Expires) || len(a.Text) < end-start {
+	for i := range s.Allowed {
+		a := &s.Allowed[i]
+		if !a.holds(k, now) || len(a.Text) < end-start {
 			continue
 		}
 		// Only occurrences that could hold [start,end) matter.
@@ -158,6 +165,21 @@ func (s *Settings) covers(k Kind, text string, start, end int, now time.Time) bo
 		}
 	}
 	return false
+}
+
+// holds says whether the span counts for a kind, now.
+func (a *AllowedSpan) holds(k Kind, now time.Time) bool {
+	return (a.Kind == "" || a.Kind == k) && a.Owner != "" && len(a.Text) >= minSpanBytes && (a.Expires.IsZero() || now.Before(a.Expires))
+}
+
+// without is the text with a space in place of each allowed span.
+func (s *Settings) without(k Kind, text string, now time.Time) string {
+	for i := range s.Allowed {
+		if a := &s.Allowed[i]; a.holds(k, now) {
+			text = strings.ReplaceAll(text, a.Text, " ")
+		}
+	}
+	return text
 }
 
 // String is the word used on the wire.

@@ -37,9 +37,11 @@ func (l Limits) withDefaults() Limits {
 
 // Found is one field that is flagged or blocked. Where is a JSON pointer
 // (RFC 6901) for documents, "query.name" or "path.2" otherwise; Key says that
-// the name is at fault and not the value. Spans point into the decoded string.
+// the name is at fault and not the value. Spans point into Text, the decoded
+// string.
 type Found struct {
 	Where    string
+	Text     string
 	Key      bool
 	SQL, XSS inspect.Verdict
 }
@@ -197,7 +199,7 @@ func (f Found) flagged() bool {
 
 // Field inspects one string, or the name of a member. Where is left empty.
 func (sc *Scanner) Field(t string, key bool) Found {
-	f := Found{Key: key}
+	f := Found{Key: key, Text: t}
 	f.SQL, f.XSS = sc.ScanBoth(t)
 	if key && len(t) > 1 && t[0] == '$' && mongoOps[t[1:]] && f.SQL.Decision != inspect.Block {
 		s := pool.Get().(*scan)
@@ -212,37 +214,12 @@ func (sc *Scanner) Field(t string, key bool) Found {
 
 // Query inspects the names and values of a raw query string, and the forms in
 // which brackets in a name become operators ("user[$ne]=1"). It decodes as
-// application/x-www-form-urlencoded; a malformed escape is invalid_request.
+// Parameters does.
 func (sc *Scanner) Query(raw string, limits Limits, skip func(name string) bool) ([]Found, error) {
-	limits = limits.withDefaults()
-	if len(raw) > limits.Bytes {
-		return nil, fault.New(fault.TooLarge, "the query is larger than %d bytes", limits.Bytes)
-	}
 	var found []Found
-	n := 0
-	for len(raw) > 0 {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		if pair == "" {
-			continue
-		}
-		if n++; n > limits.Members {
-			return nil, fault.New(fault.TooLarge, "the query has more than %d parameters", limits.Members)
-		}
-		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, err := unescape(rawName, true)
-		if err != nil {
-			return nil, err
-		}
-		value, err := unescape(rawValue, true)
-		if err != nil {
-			return nil, err
-		}
-		if max(len(name), len(value)) > limits.String {
-			return nil, fault.New(fault.TooLarge, "a parameter is longer than %d bytes", limits.String)
-		}
+	err := Parameters(raw, limits, func(name, value string) error {
 		if skip != nil && skip(name) || len(found) >= maxFound {
-			continue
+			return nil
 		}
 		if f := sc.Field(name, true); f.flagged() {
 			f.Where = "query." + name
@@ -252,8 +229,56 @@ func (sc *Scanner) Query(raw string, limits Limits, skip func(name string) bool)
 			f.Where = "query." + name
 			found = append(found, f)
 		}
+		return nil
+	})
+	return found, err
+}
+
+// Parameters takes a raw query string apart as application/x-www-form-urlencoded
+// and shows every name with its value; a malformed escape is invalid_request. A
+// pair that holds a semicolon is shown whole and in the parts that a reader
+// who separates by semicolons (HTML 4.01, appendix B.2.2) would see.
+func Parameters(raw string, limits Limits, visit func(name, value string) error) error {
+	limits = limits.withDefaults()
+	if len(raw) > limits.Bytes {
+		return fault.New(fault.TooLarge, "the query is larger than %d bytes", limits.Bytes)
 	}
-	return found, nil
+	n := 0
+	show := func(pair string) error {
+		if pair == "" {
+			return nil
+		}
+		if n++; n > limits.Members {
+			return fault.New(fault.TooLarge, "the query has more than %d parameters", limits.Members)
+		}
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err := unescape(rawName, true)
+		if err != nil {
+			return err
+		}
+		value, err := unescape(rawValue, true)
+		if err != nil {
+			return err
+		}
+		if max(len(name), len(value)) > limits.String {
+			return fault.New(fault.TooLarge, "a parameter is longer than %d bytes", limits.String)
+		}
+		return visit(name, value)
+	}
+	for pair := range strings.SplitSeq(raw, "&") {
+		if err := show(pair); err != nil {
+			return err
+		}
+		if strings.IndexByte(pair, ';') < 0 {
+			continue
+		}
+		for part := range strings.SplitSeq(pair, ";") {
+			if err := show(part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Path inspects the segments of an escaped path; "path.0" is the first.

@@ -124,8 +124,7 @@ func (p *formParser) named(raw int64) error {
 	if p.fields++; p.fields > p.limits.Keys {
 		return fault.New(fault.TooLarge, "the form has more than %d fields", p.limits.Keys)
 	}
-	alive, cover := p.patterns.root()
-	_, p.cover = p.patterns.step(alive, cover, 0, p.name, false)
+	p.cover = p.patterns.field(p.name)
 	if p.name != "" {
 		if err := p.visit(Piece{Text: p.name, Key: true, Cover: p.cover, where: p.where}); err != nil {
 			return err

@@ -81,7 +81,7 @@ func (p *jsonParser) show(text string, at int) error {
 	if p.isKey {
 		return nil // shown once it is whole
 	}
-	return p.visit(Piece{Text: text, Cover: p.cover, At: at, where: p.place})
+	return p.visit(Piece{Text: text, Cover: p.patterns.text(p.alive, p.cover), At: at, where: p.place})
 }
 
 func invalid(what string) error { return fault.New(fault.Invalid, "%s", what) }

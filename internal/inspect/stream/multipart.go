@@ -246,8 +246,7 @@ func (p *multipartParser) header(head string) error {
 		return fault.New(fault.TooLarge, "the form has more than %d fields", p.limits.Keys)
 	}
 	p.name = name
-	alive, cover := p.patterns.root()
-	_, p.cover = p.patterns.step(alive, cover, 0, name, false)
+	p.cover = p.patterns.field(name)
 	if err := p.visit(Piece{Text: name, Key: true, Cover: p.cover, where: p.where}); err != nil {
 		return err
 	}

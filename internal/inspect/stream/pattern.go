@@ -12,9 +12,16 @@ type Cover uint64
 func (c Cover) Has(i int) bool { return c>>i&1 != 0 }
 
 // Patterns are places in a document, compiled. The zero value has none.
+//
+// Those of Compile say what is to be inspected, so in doubt they match: names
+// whatever their case (as encoding/json reads them), an object where an array was
+// meant and the other way round, a string above the place, fields such as
+// messages[0][content] of a form. Those of Pointers may also say what is not, and
+// match to the letter.
 type Patterns struct {
 	list [][]string
 	all  Cover // those that match the whole document
+	wide bool
 }
 
 // maxPatterns is how many bits a Cover has.
@@ -26,7 +33,7 @@ var ErrPattern = errors.New("want at most 64 patterns such as \"\", .name or .me
 // Compile reads patterns such as .messages[*].content; "" is the whole document.
 // A pattern covers what stands at its place and everything below.
 func Compile(patterns []string) (Patterns, error) {
-	var p Patterns
+	p := Patterns{wide: true}
 	if len(patterns) > maxPatterns {
 		return p, ErrPattern
 	}
@@ -63,7 +70,37 @@ func Pointers(pointers []string) (Patterns, error) {
 	for i, s := range pointers {
 		dotted[i] = strings.ReplaceAll(s, "/", ".")
 	}
-	return Compile(dotted)
+	p, err := Compile(dotted)
+	p.wide = false
+	return p, err
+}
+
+// named says that some pattern names a place inside a document.
+func (p *Patterns) named() bool { return p.all != Cover(1)<<len(p.list)-1 }
+
+// text is the cover of a string at a place that some patterns would go beyond.
+func (p *Patterns) text(alive, cover Cover) Cover {
+	if p.wide {
+		return cover | alive
+	}
+	return cover
+}
+
+// field is the cover of a field of a form. Frameworks make structures of names
+// (a[0][b], a.b, a[]), each in its own way, so the first step decides.
+func (p *Patterns) field(name string) Cover {
+	alive, cover := p.root()
+	if !p.wide {
+		_, cover = p.step(alive, cover, 0, name, false)
+		return cover
+	}
+	name = strings.TrimLeft(name, " .[")
+	for i, steps := range p.list {
+		if alive.Has(i) && (steps[0] == "" || len(name) >= len(steps[0]) && strings.EqualFold(name[:len(steps[0])], steps[0])) {
+			cover |= 1 << i
+		}
+	}
+	return cover
 }
 
 // root is the state before the document's value.
@@ -83,12 +120,16 @@ func (p *Patterns) step(alive, cover Cover, depth int, key string, element bool)
 		if !alive.Has(i) {
 			continue
 		}
-		if s := steps[depth]; (s == "") == element && (element || s == key) {
+		s := steps[depth]
+		switch {
+		case s == "" && (element || p.wide), s != "" && !element && (s == key || p.wide && strings.EqualFold(s, key)):
 			if depth+1 == len(steps) {
 				cover |= 1 << i
 			} else {
 				still |= 1 << i
 			}
+		case element && p.wide: // a list where one was meant
+			cover |= 1 << i
 		}
 	}
 	return still, cover

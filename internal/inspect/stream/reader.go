@@ -37,7 +37,9 @@ const keepBuffer = 512 << 10
 
 // New reads src as contentType says: JSON (also +json), text, a form or
 // multipart/form-data. Any other type, or another alphabet than UTF-8, is
-// unsupported_media_type. Close returns its memory.
+// unsupported_media_type; so is text where a pattern names a place, for text has
+// none, and many a reader takes it for JSON whatever its type. Close returns its
+// memory.
 func New(src io.Reader, contentType string, limits Limits, patterns Patterns, visit Visit) (*Reader, error) {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -51,6 +53,9 @@ func New(src io.Reader, contentType string, limits Limits, patterns Patterns, vi
 	case isJSON(kind):
 		r.parser = newJSON(limits, patterns, visit)
 	case strings.HasPrefix(kind, "text/"):
+		if patterns.named() {
+			return nil, fault.New(fault.MediaType, "this route takes JSON or forms: places in it are inspected")
+		}
 		_, cover := patterns.root()
 		r.parser = newText(limits, cover, nil, visit)
 	case kind == "application/x-www-form-urlencoded":
