@@ -260,7 +260,7 @@ func (a *Anchorer) send(ctx context.Context, v View, s *Sight, origin string, tr
 func (a *Anchorer) hand(ctx context.Context, an *Anchor) (audit.Outcome, map[string]any, error) {
 	err := a.chain.Send(ctx, an.newest().Raw)
 	was := an.Problem
-	for problem, kind := range map[Problem]error{Underpriced: ErrUnderpriced, NoFunds: ErrFunds, NonceTaken: ErrNonce, Refused: ErrRefused} {
+	for problem, kind := range map[Problem]error{Underpriced: ErrUnderpriced, NoFunds: ErrFunds, Refused: ErrRefused} {
 		if errors.Is(err, kind) {
 			an.Problem = problem
 		}
@@ -269,6 +269,9 @@ func (a *Anchorer) hand(ctx context.Context, an *Anchor) (audit.Outcome, map[str
 	switch {
 	case err == nil:
 		an.Problem, outcome = "", audit.Success
+	case errors.Is(err, ErrNonce):
+		// By ours, mined between, or by another's: the chain tells, not one node.
+		an.Problem, outcome = Unknown, audit.Unknown
 	case an.Problem == was && (errors.Is(err, ErrAway) || ctx.Err() != nil):
 		an.Problem, outcome = Unknown, audit.Unknown
 	}
