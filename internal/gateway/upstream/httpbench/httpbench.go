@@ -66,7 +66,8 @@ type Shape struct {
 
 var shapes = []Shape{{http.MethodPost, 1 << 10}, {http.MethodPost, 8 << 10}, {http.MethodGet, 1 << 10}, {http.MethodGet, 8 << 10}}
 
-// profileEnv names a file; each server writes its CPU profile to FILE.server.
+// profileEnv names a file; each server writes its CPU profile to FILE.server and
+// its allocations to FILE.server.allocs.
 const profileEnv = "OPENCLAW_HTTPBENCH_PROFILE"
 
 const (
@@ -90,6 +91,7 @@ func Main(extra ...Server) {
 	asJSON := flag.Bool("json", false, "print JSON")
 	only := flag.String("only", "", "one method, GET or POST")
 	size := flag.Int("bytes", 0, "one size, 1024 or 8192")
+	server := flag.String("server", "", "beside the baseline only servers whose names hold this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -98,6 +100,7 @@ func Main(extra ...Server) {
 	shapes := slices.DeleteFunc(slices.Clone(shapes), func(s Shape) bool {
 		return *only != "" && s.Method != *only || *size != 0 && s.Bytes != *size
 	})
+	servers = slices.DeleteFunc(servers, func(s Server) bool { return s.Name != Baseline && !strings.Contains(s.Name, *server) })
 	results, err := Run(ctx, servers, shapes, *rounds, *requests)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "httpbench:", err)

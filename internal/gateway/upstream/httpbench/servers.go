@@ -101,7 +101,13 @@ func serveRole(role string, servers []Server) error {
 		if err := pprof.StartCPUProfile(f); err != nil {
 			return err
 		}
-		defer func() { pprof.StopCPUProfile(); _ = f.Close() }()
+		defer func() {
+			pprof.StopCPUProfile()
+			_ = f.Close()
+			if f, err := os.Create(f.Name() + ".allocs"); err == nil {
+				_ = errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
+			}
+		}()
 	}
 	ready := func(address string) { fmt.Println(address) }
 	failed := make(chan error, 1)
