@@ -22,6 +22,7 @@ const (
 	SlowBody                       // a request body below the minimum rate
 	Handshake                      // TLS or PROXY protocol failed or took too long
 	ConnectionFlood                // a connection beyond the address's cap
+	FrameFlood                     // HTTP/2 frames that cost work and carry nothing
 	offences        = iota
 )
 
@@ -29,6 +30,7 @@ var offenceNames = [offences]string{
 	"flood", "probe", "tool", "smuggling", "malformed", "header_flood",
 	"oversize", "login_failure", "spray", "missing", "denied", "rapid_reset",
 	"slow_header", "slow_body", "handshake", "connection_flood",
+	"frame_flood",
 }
 
 // String is the offence's stable name: it stands in blocks, events and metrics.
@@ -70,5 +72,6 @@ func DefaultPoints() Points {
 	p[SlowBody] = 10
 	p[Handshake] = 2       // old clients retry with other versions
 	p[ConnectionFlood] = 1 // 100 connections beyond the cap
+	p[FrameFlood] = 51     // 2 connections
 	return p
 }

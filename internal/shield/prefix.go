@@ -2,6 +2,11 @@ package shield
 
 import "net/netip"
 
+// NormalPrefix is the network every part of the platform works with: masked, and
+// IPv4 in IPv6 unmapped. The zero Prefix, which contains nothing, where there is
+// nothing sensible.
+func NormalPrefix(p netip.Prefix) netip.Prefix { return normalPrefix(p) }
+
 // normalPrefix masks a prefix and unmaps IPv4 in IPv6. The zero Prefix where
 // there is nothing sensible.
 func normalPrefix(p netip.Prefix) netip.Prefix {

@@ -42,6 +42,10 @@ type Conn struct {
 
 	cancelled atomic.Int64 // streams, not yet counted
 	settling  atomic.Bool
+
+	state    *tls.ConnectionState // HTTP/2 only
+	unserved atomic.Int64         // HTTP/2 streams that no handler has seen
+	owed     atomic.Int64         // HTTP/2 control frames that what we did excuses
 }
 
 func newConn(l *Listener, tcp net.Conn, addr netip.Addr) *Conn {
@@ -165,7 +169,18 @@ func (c *Conn) settle() {
 	if c.cancelled.Load() == 0 {
 		return
 	}
-	n := c.cancelled.Swap(0)
+	c.reset(c.cancelled.Swap(0))
+}
+
+// provoke counts a stream that the client made us reset.
+func (c *Conn) provoke() {
+	if !c.gone.Load() {
+		c.reset(1)
+	}
+}
+
+// reset counts n streams against the connection's budget.
+func (c *Conn) reset(n int64) {
 	l, now := c.listener, time.Now().UnixNano()
 	l.counters.resets.Add(uint64(n))
 	every := int64(time.Second) / int64(l.config.ResetPerSec)

@@ -6,8 +6,8 @@
 // A blocked address is dropped with a reset before anything was allocated for
 // it. Handshakes run beside the accept loop, each under one deadline, so a
 // slow one delays nobody. An HTTP/1 connection is read through a
-// framing.Watcher; HTTP/2 has its own framing, and its cancelled streams are
-// counted. Harden puts the other half, which works on requests, around an
+// framing.Watcher; HTTP/2 has its own framing, and its frames and cancelled
+// streams are counted. Harden puts the other half, which works on requests, around an
 // http.Server's handler.
 package listen
 
@@ -107,11 +107,12 @@ type Counters struct {
 	SlowBody  uint64
 	Resets    uint64 // HTTP/2 streams cancelled by the client
 	Reset     uint64 // HTTP/2 connections closed for it
+	Frames    uint64 // HTTP/2 connections closed for floods of frames
 }
 
 type counters struct {
 	accepted, dropped, untrusted, badProxy, overCap, full, evicted, handshake,
-	violation, slowHead, slowBody, resets, reset atomic.Uint64
+	violation, slowHead, slowBody, resets, reset, frames atomic.Uint64
 }
 
 // New wraps inner, which should come from TCP. Nothing runs before the first Accept.
@@ -139,6 +140,10 @@ func New(inner net.Listener, c Config) (*Listener, error) {
 	}
 	if c.ResetBurst >= c.MaxStreams {
 		return nil, fmt.Errorf("configure listener: ResetBurst %d must be below MaxStreams %d", c.ResetBurst, c.MaxStreams)
+	}
+	c.Trusted = slices.Clone(c.Trusted)
+	for i, p := range c.Trusted {
+		c.Trusted[i] = shield.NormalPrefix(p)
 	}
 	if c.TLS != nil {
 		c.TLS = c.TLS.Clone()
@@ -170,8 +175,8 @@ func TCP(ctx context.Context, address string) (net.Listener, error) {
 // Addr is the inner listener's.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// Accept returns the next connection that has finished its handshake: a
-// *tls.Conn for HTTP/2, otherwise one that is read through a framing.Watcher.
+// Accept returns the next connection that has finished its handshake, read
+// through a framing.Watcher, or through framing.Frames for HTTP/2.
 func (l *Listener) Accept() (net.Conn, error) {
 	l.start.Do(func() {
 		l.running.Add(1)
@@ -227,7 +232,7 @@ func (l *Listener) Counters() Counters {
 		Untrusted: c.untrusted.Load(), BadProxy: c.badProxy.Load(), OverCap: c.overCap.Load(),
 		Full: c.full.Load(), Evicted: c.evicted.Load(), Handshake: c.handshake.Load(),
 		Violation: c.violation.Load(), SlowHead: c.slowHead.Load(), SlowBody: c.slowBody.Load(),
-		Resets: c.resets.Load(), Reset: c.reset.Load(),
+		Resets: c.resets.Load(), Reset: c.reset.Load(), Frames: c.frames.Load(),
 	}
 }
 
@@ -355,7 +360,7 @@ func (l *Listener) shake(c *Conn) net.Conn {
 	}
 	_ = c.SetDeadline(time.Time{})
 	if t.ConnectionState().NegotiatedProtocol == "h2" {
-		return t
+		return newFramed(t, c)
 	}
 	return &watchedTLS{watched{Conn: t, raw: c, watcher: framing.New(l.config.Limits)}, t}
 }

@@ -2,7 +2,6 @@ package listen
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -33,7 +32,10 @@ func (l *Listener) Harden(s *http.Server) {
 	s.TLSConfig = c.TLS
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
+	// Every TLS connection comes from shake, which hides the TLS of HTTP/2 from
+	// net/http; HTTP/1's shows, so nothing else is taken for unencrypted HTTP/2.
 	s.Protocols.SetHTTP2(c.TLS != nil)
+	s.Protocols.SetUnencryptedHTTP2(c.TLS != nil)
 	h2 := http.HTTP2Config{}
 	if s.HTTP2 != nil {
 		h2 = *s.HTTP2
@@ -67,9 +69,8 @@ func rawOf(nc net.Conn) *Conn {
 		return c.raw
 	case *watchedTLS:
 		return c.raw
-	case *tls.Conn:
-		raw, _ := c.NetConn().(*Conn)
-		return raw
+	case *framed:
+		return c.raw
 	}
 	return nil
 }
@@ -129,6 +130,9 @@ func (l *Listener) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 		}
 		return
 	}
+	c.unserved.Add(-1)
+	c.owe(owedPerRequest)
+	r.TLS = c.state
 	// The standard library does not show RST_STREAM. It cancels the request's
 	// context, and while the handler runs nothing else does, short of the
 	// connection's end (CVE-2023-44487; it also closes a connection by itself
