@@ -49,6 +49,9 @@ type Query struct {
 	After     int64
 	Newest    bool // newest first
 	Limit     int  // 1 to 500
+	// Unchecked lets an Export pass over what indices say cannot match: faster,
+	// and whoever alters those hides records from it.
+	Unchecked bool
 }
 
 // Reader reads one tenant's log. Every event committed before the call is
@@ -76,7 +79,9 @@ type Prover interface {
 	// What it wrote before an error proves nothing.
 	Bundle(ctx context.Context, w io.Writer, r Range) error
 	// Export writes what q selects, oldest first, and answers how many entries
-	// it wrote whole and the last one's number, from which After resumes.
+	// it wrote whole and the last one's number, from which After resumes. Unless
+	// q says Unchecked, it reads all records after After and holds them against
+	// the newest checkpoint: what does not fit is an error before the end.
 	Export(ctx context.Context, w io.Writer, f Format, q Query) (n, last int64, err error)
 }
 

@@ -15,7 +15,7 @@ import (
 type progress struct {
 	w       io.Writer
 	on      bool // w is a terminal
-	csv     bool // whose quoted cells may hold line ends; its first row is the header
+	csv     bool // whose quoted cells may hold line ends
 	total   int64
 	now     func() time.Time
 	begun   time.Time
@@ -25,9 +25,9 @@ type progress struct {
 	inQuote bool
 }
 
-func newProgress(w io.Writer, format string, total int64) *progress {
-	p := &progress{w: w, on: terminal(w), csv: format == "csv", total: max(total, 0), now: time.Now, begun: time.Now()}
-	if p.csv {
+func newProgress(w io.Writer, csv, header bool, total int64) *progress {
+	p := &progress{w: w, on: terminal(w), csv: csv, total: max(total, 0), now: time.Now, begun: time.Now()}
+	if csv && header {
 		p.done = -1
 	}
 	return p

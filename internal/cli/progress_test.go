@@ -18,11 +18,12 @@ func TestProgress(t *testing.T) {
 	}{
 		{"lines", "jsonl", strings.Repeat(`{"a":"\""}`+"\n", 50), "[###############...............] 50 of at most 100 events, 0.0 MB, 25 events/s\n", true},
 		{"CSV", "csv", "seq,x\r\n" + strings.Repeat("1,\"a\n\"\"b\r\n\"\r\n", 100), "[##############################] 100 of at most 100 events, 0.0 MB, 50 events/s\n", true},
+		{"the rest of a CSV", "csv, resumed", "7,\"a\"\r\n", "[..............................] 1 of at most 100 events, 0.0 MB, 0 events/s\n", true},
 		{"nothing", "jsonl", "", "[..............................] 0 of at most 100 events, 0.0 MB, 0 events/s\n", true},
 		{"no terminal", "jsonl", "{}\n", "", false},
 	} {
 		var out bytes.Buffer
-		p := newProgress(&out, c.format, 100)
+		p := newProgress(&out, c.format != "jsonl", c.format == "csv", 100)
 		p.on, p.begun, p.now = c.on, now.Add(-2*time.Second), func() time.Time { return now }
 		for _, b := range []byte(c.text) { // however it is cut
 			if _, err := p.Write([]byte{b}); err != nil {
@@ -48,7 +49,7 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%s is a terminal", name)
 		}
 	}
-	if p := newProgress(io.Discard, "jsonl", -3); p.total != 0 {
+	if p := newProgress(io.Discard, false, false, -3); p.total != 0 {
 		t.Error("a negative total")
 	}
 }

@@ -116,7 +116,7 @@ func TestAnswersToATransaction(t *testing.T) {
 			if len(an.Attempts) < 2 || an.ID != first.ID || an.Nonce != first.Nonce {
 				t.Errorf("stuck: %+v", an)
 			}
-			for range 30 {
+			for range 10 {
 				w.clock = w.clock.Add(w.cfg.Stuck)
 				an, _ = w.round(t)
 			}

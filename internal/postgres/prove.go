@@ -11,7 +11,6 @@ import (
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/audit/bundle"
-	"github.com/Nissimmiracles/openclaw/internal/audit/export"
 	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 )
@@ -266,41 +265,6 @@ func (s source) Records(ctx context.Context, from, to int64) iter.Seq2[bundle.Re
 		}
 		return rec, nil
 	})
-}
-
-// Export streams. Its end is fixed when it begins: what is committed then.
-func (l log) Export(ctx context.Context, w io.Writer, f audit.Format, q audit.Query) (n, last int64, err error) {
-	if err := filterable(q); err != nil {
-		return 0, 0, err
-	}
-	if err := l.s.seq.number(ctx, l.scope); err != nil {
-		return 0, 0, err
-	}
-	_, end, err := l.ends(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	pages := func(yield func(*row, error) bool) {
-		for r, err := range l.pages(ctx, q, end) {
-			if !yield(r, err) {
-				return
-			}
-			if err == nil {
-				last = r.seq
-			}
-		}
-	}
-	switch f {
-	case audit.JSONL:
-		n, err = export.JSONL(w, convert(pages, func(r *row) (bundle.Record, error) { return r.record(), nil }))
-	case audit.CSV:
-		n, err = export.CSV(w, convert(pages, (*row).entry))
-	case audit.OCSF:
-		n, err = export.OCSF(w, export.Product{Tenant: l.scope.ID().String()}, convert(pages, (*row).entry))
-	default:
-		err = fault.New(fault.Unprocessable, "there is no export format %q; one of jsonl, csv, ocsf", f)
-	}
-	return n, last, broken(err)
 }
 
 func convert[T any](rows iter.Seq2[*row, error], as func(*row) (T, error)) iter.Seq2[T, error] {

@@ -109,6 +109,9 @@ func newSieve(q audit.Query) sieve {
 	if len(q.Types) == 1 {
 		values = append(values, string(q.Types[0]))
 	}
+	if len(q.Severity) == 1 {
+		values = append(values, string(q.Severity[0]))
+	}
 	for _, v := range values {
 		if needle, err := canon.AppendString(nil, v); err == nil && v != "" {
 			s.needles = append(s.needles, string(needle))

@@ -23,10 +23,13 @@ func JSONL(w io.Writer, records iter.Seq2[bundle.Record, error]) (n int64, err e
 	return lines(w, records, bundle.AppendLine)
 }
 
-// CSV writes a header and one row for each entry (RFC 4180).
-func CSV(w io.Writer, entries iter.Seq2[audit.Entry, error]) (n int64, err error) {
-	if _, err := io.WriteString(w, csvHeader); err != nil {
-		return 0, fmt.Errorf("exporting: %w", err)
+// CSV writes one row for each entry (RFC 4180), after a header where an export
+// begins. One that is resumed has none: it continues the file.
+func CSV(w io.Writer, header bool, entries iter.Seq2[audit.Entry, error]) (n int64, err error) {
+	if header {
+		if _, err := io.WriteString(w, csvHeader); err != nil {
+			return 0, fmt.Errorf("exporting: %w", err)
+		}
 	}
 	return lines(w, entries, appendRow)
 }

@@ -50,7 +50,7 @@ func TestCSVInjection(t *testing.T) {
 		e := entry()
 		e.Actor.ID, e.Actor.Name, e.Resource, e.Reason, e.UserAgent, e.RequestID = evil, evil, evil, evil, evil, evil
 		var b bytes.Buffer
-		if n, err := CSV(&b, of(e, e)); err != nil || n != 2 {
+		if n, err := CSV(&b, true, of(e, e)); err != nil || n != 2 {
 			t.Fatal(n, err)
 		}
 		rows, err := csv.NewReader(&b).ReadAll()
@@ -65,7 +65,7 @@ func TestCSVInjection(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if _, err := CSV(&b, of(entry())); err != nil {
+	if _, err := CSV(&b, true, of(entry())); err != nil {
 		t.Fatal(err)
 	}
 	const want = `7,"01890a5d-ac96-774b-bcce-b302099a8057","2026-11-22T08:09:10.123456Z","AGENT_CHANGED","WARNING","user","u1","Ada","agents.update","agent/a1","success","allowed","203.0.113.9","curl/8","r1","abc","{""n"":1}","AAAA"` + "\r\n"
@@ -212,7 +212,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if n, err := CSV(&b, failing); n != 1 || !errors.Is(err, away) || strings.Count(b.String(), "\n") != 2 {
+	if n, err := CSV(&b, true, failing); n != 1 || !errors.Is(err, away) || strings.Count(b.String(), "\n") != 2 {
 		t.Errorf("%d, %v: %q", n, err, &b)
 	}
 	r, w := io.Pipe()
@@ -223,7 +223,7 @@ func TestFaults(t *testing.T) {
 }
 
 func BenchmarkCSV(b *testing.B) {
-	benchmark(b, func(w io.Writer) error { _, err := CSV(w, many); return err })
+	benchmark(b, func(w io.Writer) error { _, err := CSV(w, true, many); return err })
 }
 func BenchmarkOCSF(b *testing.B) {
 	benchmark(b, func(w io.Writer) error { _, err := OCSF(w, Product{}, many); return err })
