@@ -319,10 +319,18 @@ func TestNotesGivenUpAreTold(t *testing.T) {
 			t.Fatal("an event that cannot be sealed was noted")
 		}
 	}
+	bad = event(audit.APIRequest) // and one whose group finds out
+	bad.Details = map[string]any{"status": struct{}{}}
+	if err := r.Note(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
 	s.Close()
+	if s.NotesLost() != 1 {
+		t.Errorf("%d notes were lost on their way, want 1", s.NotesLost())
+	}
 	other := db.Open(t)
-	if exact, atMost, events := losses(t, room(t, other, scope)); exact != 2 || atMost != 0 || events != 1 {
-		t.Errorf("%d events tell of %d lost, at most %d; want one of 2", events, exact, atMost)
+	if exact, atMost, events := losses(t, room(t, other, scope)); exact != 3 || atMost != 0 || events != 1 {
+		t.Errorf("%d events tell of %d lost, at most %d; want one of 3", events, exact, atMost)
 	}
 	settled(t, db, `true`)
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

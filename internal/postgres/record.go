@@ -76,11 +76,21 @@ func (s *Store) Note(ctx context.Context, scope tenant.Scope, ev audit.Event) er
 	return s.Keep(ctx, scope, ev)
 }
 
-// Keep is Note for an event that Promise has counted.
+// Keep is Note for an event that Promise has counted. Nobody waits for it, so it
+// is sealed with its group, where that is cheap; its Details are the log's from
+// here on.
 func (s *Store) Keep(ctx context.Context, scope tenant.Scope, ev audit.Event) error {
-	j, err := s.seal(scope, ev)
+	if ev.Time.IsZero() {
+		ev.Time = s.now()
+	}
+	err := scope.Check()
 	if err == nil {
-		j.done = nil
+		err = record.Check(&ev)
+	}
+	if err == nil {
+		j := notes.Get().(*job)
+		j.scope, j.one[0].Event = scope, ev
+		j.events = j.one[:]
 		err = s.recorder.enqueue(ctx, j)
 	}
 	if err != nil {

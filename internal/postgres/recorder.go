@@ -76,6 +76,15 @@ const (
 	jobLeft // by its owner, before it was taken
 )
 
+// notes are jobs that nobody waits for, used again: most of what is written is
+// one of them. A room holds the bodies of a group's.
+var (
+	notes = sync.Pool{New: func() any { return new(job) }}
+	rooms = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+)
+
+const keepRoom = 256 << 10 // the largest that is kept
+
 func startRecorder(s *Store) *recorder {
 	r := &recorder{s: s, queue: newLane(recordQueue), stated: newLane(recordQueue / 8), beside: make(chan struct{}, recordWriters), alone: make(chan struct{}, recordAlone)}
 	r.wg.Add(2)
@@ -146,8 +155,9 @@ func (r *recorder) run(l *lane) {
 		batch, events := l.collect(j)
 		begun := time.Now()
 		if events < rowEvents || len(j.statements) > 0 {
-			r.write(batch)
-			company, took = waiting(batch)+int(l.owed.Load()), time.Since(begun)
+			company = waiting(batch)
+			r.group(batch)
+			company, took = company+int(l.owed.Load()), time.Since(begun)
 			continue
 		}
 		company = 0
@@ -156,7 +166,7 @@ func (r *recorder) run(l *lane) {
 		go func() {
 			defer r.wg.Done()
 			defer func() { <-r.beside }()
-			r.write(batch)
+			r.group(batch)
 		}()
 	}
 }
@@ -168,6 +178,53 @@ func waiting(batch []*job) (n int) {
 		}
 	}
 	return n
+}
+
+// group seals a group's notes and commits it. A note that cannot be sealed is
+// lost alone.
+func (r *recorder) group(batch []*job) {
+	if waiting(batch) < len(batch) { // never beside statements, whose writing may outlast this
+		room := rooms.Get().(*[]byte)
+		batch, *room = r.seal(batch, (*room)[:0])
+		defer func() {
+			if cap(*room) <= keepRoom {
+				rooms.Put(room)
+			}
+		}()
+	}
+	r.write(batch)
+}
+
+func (r *recorder) seal(batch []*job, room []byte) ([]*job, []byte) {
+	var id tenant.ID
+	var text string
+	kept := batch[:0]
+	for _, j := range batch {
+		if j.done == nil {
+			if j.scope.ID() != id || text == "" {
+				id, text = j.scope.ID(), j.scope.ID().String()
+			}
+			var err error
+			if room, err = j.one[0].Seal(room, text, r.s.now); err != nil {
+				r.noted(j, err)
+				continue
+			}
+		}
+		kept = append(kept, j)
+	}
+	return kept, room
+}
+
+// noted ends a note, written or lost.
+func (r *recorder) noted(j *job, err error) {
+	r.s.reads.answer(j.scope.ID(), err)
+	if err != nil {
+		r.lost.Add(1)
+		e := &j.one[0]
+		r.s.log.Error("an event was not recorded", "tenant", j.scope.ID().String(), "type", e.Type, "request_id", e.RequestID, "error", err)
+	}
+	*j = job{}
+	notes.Put(j)
 }
 
 // write commits a group. If the database refuses it, its members go in halves,
@@ -223,19 +280,11 @@ func (r *recorder) answer(batch []*job, err error) {
 		if err == nil {
 			r.s.seq.poke(j.scope)
 		}
-		switch {
-		case j.done != nil:
-			j.done <- err
-		case err != nil:
-			r.s.reads.answer(j.scope.ID(), err)
-			r.lost.Add(int64(len(j.events)))
-			for i := range j.events {
-				e := &j.events[i]
-				r.s.log.Error("an event was not recorded", "tenant", j.scope.ID().String(), "type", e.Type, "request_id", e.RequestID, "error", err)
-			}
-		default:
-			r.s.reads.answer(j.scope.ID(), nil)
+		if j.done == nil {
+			r.noted(j, err)
+			continue
 		}
+		j.done <- err
 	}
 }
 

@@ -41,6 +41,8 @@ const (
 	maxText   = 512     // bytes of a text from outside
 	maxDetail = 1 << 10 // bytes of one text in Details
 	maxBody   = 8 << 10
+
+	usualBody = 896 // an act's outcome with all that it says; larger ones grow
 )
 
 // Seal completes and checks an event of the tenant and computes its leaf. Text
@@ -71,6 +73,34 @@ func SealAll(tenant string, events []audit.Event, now func() time.Time) ([]Seale
 		out[i].Body = out[i].Body[:len(out[i].Body):len(out[i].Body)]
 	}
 	return out, nil
+}
+
+// Check answers ErrEvent for an event that says neither what nor how it ended,
+// long before it is sealed.
+func Check(e *audit.Event) error {
+	switch {
+	case !known[e.Type]:
+		return fmt.Errorf("%w: its type is unknown", ErrEvent)
+	case e.Outcome == "":
+		return fmt.Errorf("sealing %s: %w: no outcome", e.Type, ErrEvent)
+	}
+	return nil
+}
+
+// Seal makes s ready whose Event alone is set, and answers room with the body
+// appended; the body stays there. It is for whoever seals many and has the room.
+func (s *Sealed) Seal(room []byte, tenant string, now func() time.Time) ([]byte, error) {
+	if cap(room)-len(room) < maxBody/4 {
+		room = make([]byte, 0, max(2*cap(room), maxBody))
+	}
+	if err := s.seal(room[len(room):], tenant, &s.Event, now); err != nil {
+		return room, err
+	}
+	if n := len(room) + len(s.Body); n <= cap(room) {
+		room = room[:n]
+	}
+	s.Body = s.Body[:len(s.Body):len(s.Body)]
+	return room, nil
 }
 
 // seal appends the body to room, which may be nil.
@@ -105,7 +135,7 @@ func (s *Sealed) seal(room []byte, tenant string, ev *audit.Event, now func() ti
 		e.IP = netip.Addr{}
 	}
 	if room == nil {
-		room = make([]byte, 0, 640)
+		room = make([]byte, 0, usualBody)
 	}
 	w := writer{dst: room[:0], lenient: true}
 	w.event(tenant, e, s.ip, &s.Salts)
