@@ -215,7 +215,7 @@ func auditCheckpoint() *cobra.Command {
 				return err
 			}
 			if f.out != "" {
-				files := map[string]string{f.out: p.Checkpoint}
+				files := map[string]string{f.out: p.Checkpoint, f.out + ".house": p.HouseCheckpoint}
 				if p.Key != "" {
 					files[f.out+".vkey"], files[f.out+".house.vkey"] = p.Key+"\n", p.HouseKey+"\n"
 				}

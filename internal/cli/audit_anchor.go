@@ -115,7 +115,7 @@ func readHouse(path string) (h houseEvidence, err error) {
 		return h, fmt.Errorf("%s: its first line: %w", path, err)
 	}
 	var header verify.Header
-	if err := json.Unmarshal(line, &header); err != nil || header.House == nil {
+	if err := json.Unmarshal(line, &header); err != nil || header.House == nil || header.House.Index < 0 {
 		return h, hint(fmt.Errorf("%s holds no proof of the house log", path), "give a bundle, or the house log's checkpoint")
 	}
 	return houseEvidence{header.House.Checkpoint, header.House.Index}, nil

@@ -19,6 +19,10 @@ import (
 // that was published for it. Without witnesses nothing waits.
 const cosignTime = 5 * time.Second
 
+// cosignBeside is the same in a process that asks no witnesses itself, beside one
+// that does in its own time.
+const cosignBeside = 12 * time.Second
+
 // Advisory locks of what one replica at a time does.
 const (
 	lockCosign = 0x6f636373
@@ -166,15 +170,20 @@ func (s *Store) cosigned(ctx context.Context, h *bundle.House) error {
 // leaves has a quorum of cosignatures, and not long.
 func (s *Store) awaitCosigned(ctx context.Context, index int64) (witness.Head, error) {
 	head, n, err := s.House().Cosigned(ctx, index)
-	if s.cosign.wake == nil || err != nil || n >= s.cosign.quorum && n > 0 {
+	wake, quorum, wait := s.cosign.wake, max(s.cosign.quorum, 1), cosignTime
+	if wake == nil && err == nil {
+		wake, wait = func() {}, cosignBeside
+		quorum, err = s.cosigners(ctx)
+	}
+	if err != nil || n >= quorum {
 		return head, err
 	}
-	deadline, tick := time.NewTimer(cosignTime), time.NewTicker(100*time.Millisecond)
+	deadline, tick := time.NewTimer(wait), time.NewTicker(100*time.Millisecond)
 	defer deadline.Stop()
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		if i%10 == 0 { // another replica may have asked about an older one just now
-			s.cosign.wake()
+			wake()
 		}
 		select {
 		case <-ctx.Done():
@@ -183,10 +192,17 @@ func (s *Store) awaitCosigned(ctx context.Context, index int64) (witness.Head, e
 			return head, nil
 		case <-tick.C:
 		}
-		if head, n, err = s.House().Cosigned(ctx, index); err != nil || n >= max(s.cosign.quorum, 1) {
+		if head, n, err = s.House().Cosigned(ctx, index); err != nil || n >= quorum {
 			return head, err
 		}
 	}
+}
+
+// cosigners is how many witnesses some process has lately asked and had answers
+// from.
+func (s *Store) cosigners(ctx context.Context) (n int, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM house_witnesses WHERE state = 'cosigning' AND asked > now() - interval '10 minutes'`).Scan(&n)
+	return n, translate(err)
 }
 
 // houseCheckpoint is the house log's newest checkpoint for GET
