@@ -97,10 +97,17 @@ type replica struct {
 // start builds and serves a replica, and stops it with the test.
 func (w *world) start(t *testing.T, env map[string]string) *replica {
 	t.Helper()
+	return w.startAt(t, env, nil)
+}
+
+// startAt starts a replica that lives by another clock.
+func (w *world) startAt(t *testing.T, env map[string]string, now func() time.Time) *replica {
+	t.Helper()
 	c, err := app.Load(w.with(env))
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Now = now
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if testing.Verbose() && os.Getenv("EDGE_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
