@@ -61,21 +61,20 @@ func (s *Store) Act(ctx context.Context, scope tenant.Scope, ev audit.Event, do 
 	}
 	intent := ev
 	intent.Outcome = audit.Intent
+	if intent.Time.IsZero() {
+		intent.Time = s.now()
+	}
 	if intent.ID == uuid.Nil {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
-		}
-		intent.ID = id
+		intent.ID = record.NewID(intent.Time)
 	}
 	s.acts.begin(intent.ID)
 	defer s.acts.end(intent.ID)
-	j, err := s.seal(scope, intent)
+	j, err := s.ask(scope, intent)
 	if err != nil {
 		return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act could not be recorded, so it was not done")
 	}
 	j.opens = intent.ID
-	if err := s.recorder.do(ctx, j); err != nil {
+	if _, err := s.asked(ctx, j); err != nil {
 		return audit.Receipt{}, translate(err)
 	}
 
@@ -94,15 +93,16 @@ func (s *Store) Act(ctx context.Context, scope tenant.Scope, ev audit.Event, do 
 		// The deed is done whatever became of its caller.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTime)
 		defer cancel()
-		j, err := s.seal(scope, after)
+		var r audit.Receipt
+		j, err := s.ask(scope, after)
 		if err == nil {
 			j.closes = intent.ID
-			err = s.recorder.do(ctx, j)
+			r, err = s.asked(ctx, j)
 		}
 		if err != nil {
 			return audit.Receipt{}, fault.Wrap(err, fault.NoRecord, "the act was begun and its outcome could not be recorded")
 		}
-		return j.events[0].Receipt(), nil
+		return r, nil
 	}
 	returned := false
 	defer func() {

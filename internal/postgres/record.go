@@ -12,14 +12,44 @@ import (
 
 // Record makes ev durable in the tenant's log and returns its receipt.
 func (s *Store) Record(ctx context.Context, scope tenant.Scope, ev audit.Event) (audit.Receipt, error) {
-	j, err := s.seal(scope, ev)
+	j, err := s.ask(scope, ev)
 	if err != nil {
 		return audit.Receipt{}, err
 	}
-	if err := s.recorder.do(ctx, j); err != nil {
+	r, err := s.asked(ctx, j)
+	if err != nil {
 		return audit.Receipt{}, unrecorded(ctx, err)
 	}
-	return j.events[0].Receipt(), nil
+	return r, nil
+}
+
+// ask is an event on its way, to be sealed with its group; its Details are the
+// log's from here on.
+func (s *Store) ask(scope tenant.Scope, ev audit.Event) (*job, error) {
+	if err := scope.Check(); err != nil {
+		return nil, err
+	}
+	if err := record.Check(&ev); err != nil {
+		return nil, fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
+	}
+	if ev.Time.IsZero() {
+		ev.Time = s.now()
+	}
+	j := asks.Get().(*job)
+	j.scope, j.one[0].Event, j.raw = scope, ev, true
+	j.events = j.one[:]
+	return j, nil
+}
+
+// asked waits for an ask's commit. The job is not the caller's any more.
+func (s *Store) asked(ctx context.Context, j *job) (audit.Receipt, error) {
+	if err := s.recorder.do(ctx, j); err != nil {
+		return audit.Receipt{}, err // the recorder may still have it
+	}
+	r := j.one[0].Receipt()
+	*j = job{done: j.done}
+	asks.Put(j)
+	return r, nil
 }
 
 // RecordAll makes events durable, each thousand (recordBatch) in its order, and
@@ -89,7 +119,7 @@ func (s *Store) Keep(ctx context.Context, scope tenant.Scope, ev audit.Event) er
 	}
 	if err == nil {
 		j := notes.Get().(*job)
-		j.scope, j.one[0].Event = scope, ev
+		j.scope, j.one[0].Event, j.raw = scope, ev, true
 		j.events = j.one[:]
 		err = s.recorder.enqueue(ctx, j)
 	}

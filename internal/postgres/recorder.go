@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,7 @@ type job struct {
 	scope      tenant.Scope
 	events     []record.Sealed
 	one        [1]record.Sealed // room for the usual events
+	raw        bool             // its one event is sealed with its group
 	opens      uuid.UUID        // an intent that is then open, or Nil
 	closes     uuid.UUID
 	statements []*pgx.QueuedQuery
@@ -76,10 +78,12 @@ const (
 	jobLeft // by its owner, before it was taken
 )
 
-// notes are jobs that nobody waits for, used again: most of what is written is
-// one of them. A room holds the bodies of a group's.
+// notes are jobs of one event that nobody waits for, asks those that somebody
+// does, used again: most of what is written is one of them. A room holds the
+// bodies of a group's.
 var (
 	notes = sync.Pool{New: func() any { return new(job) }}
+	asks  = sync.Pool{New: func() any { return &job{done: make(chan error, 1)} }}
 	rooms = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 )
 
@@ -180,10 +184,11 @@ func waiting(batch []*job) (n int) {
 	return n
 }
 
-// group seals a group's notes and commits it. A note that cannot be sealed is
-// lost alone.
+// group seals a group's events, as far as they are not, and commits it: the
+// sealing code and one stretch of memory at hand, an event costs a third. One
+// that cannot be sealed is answered alone.
 func (r *recorder) group(batch []*job) {
-	if waiting(batch) < len(batch) { // never beside statements, whose writing may outlast this
+	if slices.ContainsFunc(batch, func(j *job) bool { return j.raw }) { // never beside statements, whose writing may outlast this
 		room := rooms.Get().(*[]byte)
 		batch, *room = r.seal(batch, (*room)[:0])
 		defer func() {
@@ -200,13 +205,17 @@ func (r *recorder) seal(batch []*job, room []byte) ([]*job, []byte) {
 	var text string
 	kept := batch[:0]
 	for _, j := range batch {
-		if j.done == nil {
+		if j.raw {
 			if j.scope.ID() != id || text == "" {
 				id, text = j.scope.ID(), j.scope.ID().String()
 			}
 			var err error
 			if room, err = j.one[0].Seal(room, text, r.s.now); err != nil {
-				r.noted(j, err)
+				if j.done == nil {
+					r.noted(j, err)
+				} else {
+					j.done <- fault.Wrap(err, fault.NoRecord, "the event could not be recorded")
+				}
 				continue
 			}
 		}

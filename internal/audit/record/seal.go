@@ -149,6 +149,12 @@ func (s *Sealed) seal(room []byte, tenant string, ev *audit.Event, now func() ti
 	return nil
 }
 
+// NewID is an event's id, for whoever has to know it before the event is sealed.
+func NewID(t time.Time) uuid.UUID {
+	random := takeRandom()
+	return newID(t, [8]byte(random[48:]))
+}
+
 // newID is a UUIDv7 of t with its sub-millisecond part (RFC 9562 sections 5.7
 // and 6.2, method 3).
 func newID(t time.Time, random [8]byte) (id uuid.UUID) {
