@@ -3,6 +3,7 @@ package prompt
 import (
 	_ "embed"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
@@ -21,42 +22,80 @@ type concept uint8
 // their longest stem), ids walk a trie. It is read-only once built.
 type lexicon struct {
 	names []string
-	stems [1 << 11]uint64 // a bit per stem hash
-	stem  map[uint32]uint16
+	may   [1 << 11]uint64 // a bit per hash of a stem
+	stem  stems
 	first [1 << 11]uint64 // a bit per hash that begins an entry
 	edges edges
 	nodes []concept
 	depth int
 }
 
-// edges is an open-addressed table from (node, hash) to node.
-type edges struct {
-	key  []uint64
-	to   []uint32
-	mask uint64
+// stems is an open-addressed set of hashes, none of which is 0.
+type stems []uint32
+
+func (t stems) has(h uint32) bool {
+	mask := uint32(len(t) - 1)
+	for i := h * 0x9E3779B1 >> 8; ; i++ {
+		switch t[i&mask] {
+		case h:
+			return true
+		case 0:
+			return false
+		}
+	}
 }
 
-func (e *edges) get(node uint32, h uint32) uint32 {
-	k := uint64(node)<<32 | uint64(h)
-	for i := (k * 0x9E3779B97F4A7C15) >> 40 & e.mask; ; i = (i + 1) & e.mask {
-		switch e.key[i] {
-		case k:
-			return e.to[i]
-		case 0:
+func (t stems) add(h uint32) {
+	i, mask := h*0x9E3779B1>>8, uint32(len(t)-1)
+	for t[i&mask] != 0 {
+		i++
+	}
+	t[i&mask] = h
+}
+
+// edges is an open-addressed table from node and hash to node, one word each
+// (16, 32 and 16 bits), so that a look-up touches one line of the cache.
+type edges []uint64
+
+func (e edges) slot(node, h uint32) uint64 {
+	return (uint64(node)<<32 | uint64(h)) * 0x9E3779B97F4A7C15 >> 40
+}
+
+func (e edges) get(node, h uint32) uint32 {
+	k, mask := uint64(node)<<32|uint64(h), uint64(len(e)-1)
+	for i := e.slot(node, h); ; i++ {
+		x := e[i&mask]
+		if x>>16 == k {
+			return uint32(x & 0xffff)
+		}
+		if x == 0 {
 			return 0
 		}
 	}
 }
 
-func (l *lexicon) stemBit(h uint64) bool {
-	x := fold32(h) >> 15
-	return l.stems[x>>6]&(1<<(x&63)) != 0
+func (e edges) put(node, h, to uint32) {
+	i, mask := e.slot(node, h), uint64(len(e)-1)
+	for e[i&mask] != 0 {
+		i++
+	}
+	e[i&mask] = uint64(node)<<48 | uint64(h)<<16 | uint64(to)
 }
 
-func (l *lexicon) isStem(h uint32) bool { _, ok := l.stem[h]; return ok }
+func (l *lexicon) stemBit(h uint64) bool {
+	x := (uint32(h>>32) ^ uint32(h)) >> 15 // of fold32, whose 0 has the bit of 1
+	return l.may[x>>6]&(1<<(x&63)) != 0
+}
 
+func (l *lexicon) isStem(h uint32) bool { return l.stem.has(h) }
+
+// place is a hash's bit of lexicon.first. The product parts the small hashes that
+// stand for marks and numbers.
+func place(h uint32) uint32 { return h * 0x9E3779B1 >> 15 }
+
+// begins errs on the side of yes.
 func (l *lexicon) begins(h uint32) bool {
-	x := h >> 15
+	x := place(h)
 	return l.first[x>>6]&(1<<(x&63)) != 0
 }
 
@@ -74,7 +113,7 @@ func (l *lexicon) concept(name string) (concept, error) {
 
 // parseLexicon builds a lexicon from the text of a data file.
 func parseLexicon(text string) (*lexicon, error) {
-	l := &lexicon{names: []string{""}, stem: map[uint32]uint16{}}
+	l := &lexicon{names: []string{""}}
 	type entry struct {
 		text string
 		c    concept
@@ -108,16 +147,9 @@ func parseLexicon(text string) (*lexicon, error) {
 			}
 		}
 	}
-	size := 1 << 12
-	total := 0
-	for _, e := range entries {
-		total += len(e.text)/2 + 2
-	}
-	for size < total {
-		size *= 2
-	}
-	l.edges = edges{make([]uint64, size), make([]uint32, size), uint64(size - 1)}
-	l.nodes = make([]concept, 1, total)
+	l.nodes = make([]concept, 1, 1<<14)
+	tree := map[uint64]uint32{} // node and hash to node
+	stemmed := map[uint32]struct{}{}
 	var s scan
 	s.lex = l
 	for _, e := range entries {
@@ -130,16 +162,19 @@ func parseLexicon(text string) (*lexicon, error) {
 			for i, t := range s.toks {
 				h := t.hash
 				if star && i == len(s.toks)-1 {
-					l.stem[h] = 1
-					x := h >> 15
-					l.stems[x>>6] |= 1 << (x & 63)
+					stemmed[h] = struct{}{}
 					h ^= stemMark
 				}
 				if node == 0 {
-					x := h >> 15
+					x := place(h)
 					l.first[x>>6] |= 1 << (x & 63)
 				}
-				node = l.step(node, h)
+				k := uint64(node)<<32 | uint64(h)
+				if node = tree[k]; node == 0 {
+					node = uint32(len(l.nodes))
+					l.nodes = append(l.nodes, 0)
+					tree[k] = node
+				}
 				depth++
 			}
 		}
@@ -151,23 +186,24 @@ func parseLexicon(text string) (*lexicon, error) {
 		}
 		l.depth = max(l.depth, depth)
 	}
+	if len(l.nodes) > 1<<16 {
+		return nil, fmt.Errorf("read lexicon: %d nodes, more than 16 bits name", len(l.nodes))
+	}
+	l.edges = make(edges, sparse(len(tree)))
+	for k, to := range tree {
+		l.edges.put(uint32(k>>32), uint32(k), to)
+	}
+	l.stem = make(stems, sparse(len(stemmed)))
+	for h := range stemmed {
+		l.stem.add(h)
+		x := h >> 15
+		l.may[x>>6] |= 1 << (x & 63)
+	}
 	return l, nil
 }
 
-func (l *lexicon) step(node, h uint32) uint32 {
-	if to := l.edges.get(node, h); to != 0 {
-		return to
-	}
-	l.nodes = append(l.nodes, 0)
-	to := uint32(len(l.nodes) - 1)
-	k := uint64(node)<<32 | uint64(h)
-	i := (k * 0x9E3779B97F4A7C15) >> 40 & l.edges.mask
-	for l.edges.key[i] != 0 {
-		i = (i + 1) & l.edges.mask
-	}
-	l.edges.key[i], l.edges.to[i] = k, to
-	return to
-}
+// sparse is the size of a table of n keys: a power of two, at most half full.
+func sparse(n int) int { return 1 << bits.Len(uint(2*n)) }
 
 // match returns the concept of the longest entry beginning at token i, and the
 // token after it.

@@ -33,6 +33,10 @@ type scan struct {
 	rw      []float32                 // a weight per rule
 	length  [len(inverseRoot)]float32 // bias and weight of a window of so many tokens
 
+	region      int // of the folded text, the next one
+	hiddenUntil uint32
+	way         fold.Way
+
 	toks    []token
 	segs    []segment
 	hits    []hit
@@ -43,9 +47,8 @@ type scan struct {
 	prog      []progress
 	lastFired []int32
 
-	acc  int32 // of the segment being read
-	rec  []uint32
-	keep bool // record features instead of summing weights
+	rec  features // of the segment being read
+	keep bool     // record features instead of summing weights
 	out  []Unit
 }
 
@@ -59,20 +62,49 @@ type Unit struct {
 	TokFirst, TokLast int
 }
 
-func mix(a, b uint32) uint32 {
-	x := (uint64(a)<<32 | uint64(b)) * 0x9E3779B97F4A7C15
+// The multipliers of mix.
+const (
+	mixFirst  = 0x9E3779B97F4A7C15
+	mixSecond = 0xBF58476D1CE4E5B9
+	mixLow    = mixFirst & 0xffffffff
+)
+
+// mix hashes two values into one. Its first product splits into a part of each
+// value, (a*mixLow)<<32 + b*mixFirst, so a word is multiplied once for all the
+// features that it has a part in.
+func mix(a, b uint32) uint32 { return uint32(blend(a*mixLow, uint64(b)*mixFirst) >> 32) }
+
+// blend is mix of the two parts; its high bits are the hash.
+func blend(a uint32, b uint64) uint64 {
+	x := uint64(a)<<32 + b
 	x ^= x >> 29
-	x *= 0xBF58476D1CE4E5B9
-	return uint32(x >> 32)
+	return x * mixSecond
 }
 
-func (s *scan) add(h uint32) {
-	h >>= 32 - tableBits
-	if s.keep {
-		s.rec = append(s.rec, h)
-		return
+// features holds the places in the table that a segment's features have. A
+// segment has at most hardSplit+shortSegment tokens of at most 11 features, and
+// as many hits of 5 more.
+type features struct {
+	at [1 << 10]uint32
+	n  int
+}
+
+const _ = uint(1<<10 - (hardSplit+shortSegment)*(11+5) - 4) // else it does not compile
+
+func (f *features) add(h uint32) { f.put(uint64(h) << 32) }
+
+func (f *features) put(x uint64) {
+	f.at[f.n&(len(f.at)-1)] = uint32(x >> (64 - tableBits))
+	f.n++
+}
+
+// sum adds up the weights of the features from a to b. Nothing depends on a
+// look-up before it, so that the processor has many of them under way.
+func (f *features) sum(table *[tableSize]int8, a, b int) (sum int32) {
+	for _, h := range f.at[a:b] {
+		sum += int32(table[h&(tableSize-1)])
 	}
-	s.acc += int32(s.weights[h])
+	return sum
 }
 
 // Seeds keep the kinds of feature apart.
@@ -97,9 +129,7 @@ const (
 // read fills s.units and s.fired from the folded text.
 func (s *scan) read(f *fold.Text) {
 	s.tokenize(f.Bytes)
-	region := 0
-	hiddenUntil := uint32(0)
-	var way fold.Way
+	s.region, s.hiddenUntil, s.way = 0, 0, 0
 	s.units = s.units[:0]
 	s.hits = s.hits[:0]
 	s.fired = s.fired[:0]
@@ -118,120 +148,26 @@ func (s *scan) read(f *fold.Text) {
 	var prevMark byte
 	for k := range s.segs {
 		sg := &s.segs[k]
-		// concepts
-		s.segHits = len(s.hits)
-		toks := s.toks[:sg.last]
-		covered := sg.first
-		open := int(sg.first) + 3 // a clause may open after a few words
-		for i := int(sg.first); i < int(sg.last); i++ {
-			t := &s.toks[i]
-			if t.kind == punctTok && (t.hash == hashPunct+',' || t.hash == hashPunct+':' || t.hash == hashPunct+'"' || t.hash == hashPunct+'-' || t.hash == hashPunct+'>' || t.hash == hashPunct+'(') {
-				open = i + 3
-			}
-			if !s.lex.begins(t.hash) && t.stem == 0 {
-				continue
-			}
-			c, end := s.lex.match(toks, i)
-			if c == 0 {
-				continue
-			}
-			s.hits = append(s.hits, hit{c, uint32(i), uint32(end), i <= open})
-			if uint32(end) > covered {
-				covered = uint32(end)
-			}
-		}
+		s.concepts(sg)
 		fired := len(s.fired)
-		s.run(k)
-		// features
-		s.acc, s.rec = 0, s.rec[:0]
-		var hi = s.segHits
-		var p1, p2 uint32 = 1, 1 // words before
-		var q1, q2 uint32 = 1, 1 // classes before
-		for i := sg.first; i < sg.last; i++ {
-			t := &s.toks[i]
-			w := t.hash
-			for region < len(f.Regions) && uint32(f.Regions[region].Start) <= t.start {
-				hiddenUntil, way = uint32(f.Regions[region].End), f.Regions[region].Way
-				region++
-			}
-			if t.start < hiddenUntil {
-				t.flags |= hiddenFlag
-			}
-			cls := w
-			for hi < len(s.hits) && s.hits[hi].first < i {
-				hi++
-			}
-			if hi < len(s.hits) && s.hits[hi].first == i {
-				c := uint32(s.hits[hi].c)
-				cls = 0x7000 + c
-				if t.flags&quoteFlag != 0 {
-					s.add(mix(seedQuote, c))
-				}
-				if t.flags&hiddenFlag != 0 {
-					s.add(mix(seedHide, c+16))
-				}
-			}
-			s.add(mix(seedWord, w))
-			s.add(mix(seedPair+p1*31, w))
-			s.add(mix(seedSkip+p2*31, w))
-			s.add(mix(seedTri+mix(p2, p1)*31, w))
-			if cls != w || q1 != p1 {
-				s.add(mix(seedClass+q1*31, cls))
-			}
-			if cls != w || q1 != p1 || q2 != p2 {
-				s.add(mix(seedC3+mix(q2, q1)*31, cls))
-			}
-			if t.kind == wordTok && t.end-t.start > 5 {
-				s.add(mix(seedStem, s.prefix(f.Bytes, t)))
-			}
-			if t.flags&(capsFlag|digitFlag|hiddenFlag) != 0 {
-				s.add(mix(seedShape, uint32(t.flags&(capsFlag|digitFlag|hiddenFlag))))
-				if t.flags&hiddenFlag != 0 {
-					s.add(mix(seedHide, uint32(way)<<8|1))
-				}
-			}
-			p2, p1 = p1, w
-			q2, q1 = q1, cls
-		}
-		// the trail of concepts, whatever lies between them
 		hits := s.hits[s.segHits:]
-		for i := range hits {
-			h := &hits[i]
-			if h.opening {
-				s.add(mix(seedOpen, uint32(h.c)))
-				s.add(mix(seedMark+uint32(h.c)*31, uint32(sg.mark)))
-			}
-			if i > 0 {
-				g := &hits[i-1]
-				d := uint32(0)
-				if h.first > g.last+2 {
-					d = 1
-				}
-				s.add(mix(seedChain+uint32(g.c)*31, uint32(h.c)))
-				s.add(mix(seedChain+uint32(g.c)*31, uint32(h.c)+64*(1+d)))
-				if i > 1 {
-					s.add(mix(seedTrail+mix(uint32(hits[i-2].c), uint32(g.c))*31, uint32(h.c)))
-				}
-			}
+		if len(hits) > 0 {
+			s.run(k)
 		}
-		if sg.first < sg.last {
-			s.add(mix(seedMark, s.toks[sg.first].hash)) // the opening word
-			s.add(mix(seedMark+7, uint32(sg.mark)))
-		}
+		s.rec.n = 0
+		s.words(f, sg)
+		s.trail(sg)
 		u := unit{tokens: int32(sg.last - sg.first)}
-		own := len(s.rec)
-		sum := s.acc
-		s.acc = 0
-		if k > 0 {
-			if len(hits) > 0 {
-				s.add(mix(seedSeam+uint32(prevConcept)*31, uint32(hits[0].c)))
-				s.add(mix(seedSeam+uint32(prevMark)*31+1, uint32(hits[0].c)))
-			}
+		own := s.rec.n
+		if k > 0 && len(hits) > 0 {
+			s.rec.add(mix(seedSeam+uint32(prevConcept)*31, uint32(hits[0].c)))
+			s.rec.add(mix(seedSeam+uint32(prevMark)*31+1, uint32(hits[0].c)))
 		}
-		u.sum, u.seam = float32(sum), float32(s.acc)
 		if s.keep {
 			s.record(f, sg, own, fired, k)
 		} else {
+			u.sum = float32(s.rec.sum(s.weights, 0, own))
+			u.seam = float32(s.rec.sum(s.weights, own, s.rec.n))
 			for _, x := range s.fired[fired:] {
 				if int(x.seg) == k {
 					u.rule += s.rw[x.rule]
@@ -248,8 +184,127 @@ func (s *scan) read(f *fold.Text) {
 	}
 }
 
+// opens is a bit per mark after which a clause begins, by its hash.
+var opens = func() (t [2]uint64) {
+	for _, c := range `,:"->(` {
+		t[c>>6] |= 1 << (c & 63)
+	}
+	return t
+}()
+
+// concepts appends the hits of a segment.
+func (s *scan) concepts(sg *segment) {
+	s.segHits = len(s.hits)
+	toks := s.toks[:sg.last]
+	open := int(sg.first) + 3 // a clause may open after a few words
+	for i := int(sg.first); i < len(toks); i++ {
+		t := &toks[i]
+		if h := t.hash - hashPunct; h < 128 && t.kind == punctTok && opens[h>>6]>>(h&63)&1 != 0 {
+			open = i + 3
+		}
+		if t.stem == 0 && !s.lex.begins(t.hash) {
+			continue
+		}
+		if c, end := s.lex.match(toks, i); c != 0 {
+			s.hits = append(s.hits, hit{c, uint32(i), uint32(end), i <= open})
+		}
+	}
+}
+
+// words adds the features of a segment's tokens: each alone, with the two
+// before it, and the same with concepts in the place of words.
+func (s *scan) words(f *fold.Text, sg *segment) {
+	rec := &s.rec
+	hits := s.hits[s.segHits:]
+	// The parts of mix that are the word's, and of the two words before it: p as
+	// they stand, q as concepts. Both begin with 1.
+	const one, oneWide = mixLow, mixFirst
+	p1, p2, q1, q2 := uint32(one), uint32(one), uint32(one), uint32(one)
+	p1Wide, q1Wide := uint64(oneWide), uint64(oneWide)
+	same1, same2 := true, true // that the word before has no concept; and the one before that
+	for i := sg.first; i < sg.last; i++ {
+		t := &s.toks[i]
+		for s.region < len(f.Regions) && uint32(f.Regions[s.region].Start) <= t.start {
+			s.hiddenUntil, s.way = uint32(f.Regions[s.region].End), f.Regions[s.region].Way
+			s.region++
+		}
+		if t.start < s.hiddenUntil {
+			t.flags |= hiddenFlag
+		}
+		w, wWide := t.hash*mixLow, uint64(t.hash)*mixFirst
+		cls, clsWide, same := w, wWide, true
+		if len(hits) > 0 && hits[0].first == i {
+			c := uint32(hits[0].c)
+			hits = hits[1:]
+			same = t.hash == 0x7000+c
+			cls, clsWide = (0x7000+c)*mixLow, uint64(0x7000+c)*mixFirst
+			if t.flags&quoteFlag != 0 {
+				rec.add(mix(seedQuote, c))
+			}
+			if t.flags&hiddenFlag != 0 {
+				rec.add(mix(seedHide, c+16))
+			}
+		}
+		const step = 31
+		rec.put(blend(seedWord*mixLow&0xffffffff, wWide))
+		rec.put(blend(seedPair*mixLow&0xffffffff+p1*step, wWide))
+		rec.put(blend(seedSkip*mixLow&0xffffffff+p2*step, wWide))
+		before := uint32(blend(p2, p1Wide) >> 32)
+		rec.put(blend((seedTri+before*step)*mixLow, wWide))
+		if !same || !same1 {
+			rec.put(blend(seedClass*mixLow&0xffffffff+q1*step, clsWide))
+		}
+		if !same || !same1 || !same2 {
+			before := uint32(blend(q2, q1Wide) >> 32)
+			rec.put(blend((seedC3+before*step)*mixLow, clsWide))
+		}
+		if t.kind == wordTok && t.end-t.start > 5 {
+			rec.add(mix(seedStem, prefix(f.Bytes, t)))
+		}
+		if shape := t.flags & (capsFlag | digitFlag | hiddenFlag); shape != 0 {
+			rec.add(mix(seedShape, uint32(shape)))
+			if t.flags&hiddenFlag != 0 {
+				rec.add(mix(seedHide, uint32(s.way)<<8|1))
+			}
+		}
+		p2, p1, p1Wide = p1, w, wWide
+		q2, q1, q1Wide = q1, cls, clsWide
+		same2, same1 = same1, same
+	}
+}
+
+// trail adds the features of a segment's concepts, whatever lies between them,
+// and of its ends.
+func (s *scan) trail(sg *segment) {
+	rec := &s.rec
+	hits := s.hits[s.segHits:]
+	for i := range hits {
+		h := &hits[i]
+		if h.opening {
+			rec.add(mix(seedOpen, uint32(h.c)))
+			rec.add(mix(seedMark+uint32(h.c)*31, uint32(sg.mark)))
+		}
+		if i > 0 {
+			g := &hits[i-1]
+			d := uint32(0)
+			if h.first > g.last+2 {
+				d = 1
+			}
+			rec.add(mix(seedChain+uint32(g.c)*31, uint32(h.c)))
+			rec.add(mix(seedChain+uint32(g.c)*31, uint32(h.c)+64*(1+d)))
+			if i > 1 {
+				rec.add(mix(seedTrail+mix(uint32(hits[i-2].c), uint32(g.c))*31, uint32(h.c)))
+			}
+		}
+	}
+	if sg.first < sg.last {
+		rec.add(mix(seedMark, s.toks[sg.first].hash)) // the opening word
+		rec.add(mix(seedMark+7, uint32(sg.mark)))
+	}
+}
+
 // prefix hashes the first four code points of a long word.
-func (s *scan) prefix(b []byte, t *token) uint32 {
+func prefix(b []byte, t *token) uint32 {
 	h := uint64(fnvOffset)
 	points := 0
 	for i := t.start; i < t.end; i++ {
@@ -269,8 +324,8 @@ func (s *scan) prefix(b []byte, t *token) uint32 {
 
 func (s *scan) record(f *fold.Text, sg *segment, own, fired, k int) {
 	u := Unit{Tokens: int(sg.last - sg.first), TokFirst: int(sg.first), TokLast: int(sg.last)}
-	u.Feats = append([]uint32(nil), s.rec[:own]...)
-	u.Seam = append([]uint32(nil), s.rec[own:]...)
+	u.Feats = append([]uint32(nil), s.rec.at[:own]...)
+	u.Seam = append([]uint32(nil), s.rec.at[own:s.rec.n]...)
 	for _, x := range s.fired[fired:] {
 		if int(x.seg) == k {
 			u.Rules = append(u.Rules, x.rule)

@@ -1,6 +1,9 @@
 package prompt
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // A token is a word, a run of one punctuation mark, or one character of a
 // script that writes no spaces.
@@ -91,20 +94,22 @@ const (
 	isUpper
 )
 
-var kinds, lower = func() (k, l [256]uint8) {
-	for i := range k {
+// letters tells of each byte that words are made of its lower case, in the low
+// byte, and what it adds to a word, in the high one; 0 ends a word.
+var letters = func() (t [256]uint16) {
+	for i := range t {
 		switch c := byte(i); {
 		case c >= '0' && c <= '9':
-			k[i], l[i] = isDigit, c
+			t[i] = uint16(c) | uint16(isDigit)<<8
 		case c >= 'a' && c <= 'z':
-			k[i], l[i] = isLetter|isLower, c
+			t[i] = uint16(c) | uint16(isLetter|isLower)<<8
 		case c >= 'A' && c <= 'Z':
-			k[i], l[i] = isLetter|isUpper, c|0x20
+			t[i] = uint16(c|0x20) | uint16(isLetter|isUpper)<<8
 		case c == '_':
-			k[i], l[i] = isLetter, c
+			t[i] = uint16(c) | uint16(isLetter)<<8
 		}
 	}
-	return k, l
+	return t
 }()
 
 // spaceless tells scripts whose writers put no spaces between words.
@@ -120,33 +125,30 @@ func wordish(r rune) bool {
 
 // tokenize fills s.toks and s.segs from the folded text b.
 func (s *scan) tokenize(b []byte) {
-	lex := s.lex
-	toks := s.toks[:0]
-	segs := s.segs[:0]
+	toks, segs := s.toks[:0], s.segs[:0]
 	segStart := 0
 	quoted := uint8(0)
-	closeSeg := func(mark byte) {
-		if n := len(toks); n-segStart >= shortSegment || mark == 0 && n > segStart {
-			segs = append(segs, segment{uint32(segStart), uint32(n), mark})
-			segStart = n
+	for i := 0; i < len(b); {
+		mark := byte(0) // that ends the segment
+		if len(toks) == cap(toks) {
+			toks = slices.Grow(toks, len(toks)+64)
 		}
-	}
-	n := len(b)
-	for i := 0; i < n; {
 		if len(toks)-segStart >= hardSplit {
-			closeSeg(' ')
+			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), ' '})
+			segStart = len(toks)
 		}
 		c := b[i]
 		switch class[c] {
 		case 0:
 			i++
+			continue
 		case 3:
 			i++
 			quoted = 0
-			closeSeg('\n')
+			mark = '\n'
 		case 2:
 			start := i
-			for i++; i < n && b[i] == c; i++ {
+			for i++; i < len(b) && b[i] == c; i++ {
 			}
 			h := uint32(hashPunct) + uint32(c)
 			if i-start > 2 {
@@ -155,117 +157,22 @@ func (s *scan) tokenize(b []byte) {
 			if c == '"' {
 				quoted ^= quoteFlag
 			}
-			toks = append(toks, token{hash: h, start: uint32(start), end: uint32(i), kind: punctTok, flags: quoted})
-			switch c {
-			case '!', '?', ';':
-				closeSeg(c)
-			case ':':
-				// a salutation, not a key of JSON
-				if n := len(toks); (i >= len(b) || class[b[i]] == 0) && n > 1 && toks[n-2].kind == wordTok {
-					closeSeg(c)
-				}
-			case '.':
-				if i >= n || class[b[i]] != 1 {
-					closeSeg(c)
-				}
+			toks = toks[:len(toks)+1]
+			t := &toks[len(toks)-1]
+			t.hash, t.stem, t.start, t.end, t.kind, t.flags = h, 0, uint32(start), uint32(i), punctTok, quoted
+			if ends[c] && s.ends(b, i, c, toks) {
+				mark = c
 			}
 		default:
-			start := i
-			h := uint64(fnvOffset)
-			var stem uint32
-			points := 0
-			var has uint8
-			k := wordTok
-		word:
-			for i < n {
-				c := b[i]
-				switch class[c] {
-				case 1:
-					// the tight loop of ordinary words
-					for {
-						has |= kinds[c]
-						h = (h ^ uint64(lower[c])) * fnvPrime
-						i++
-						if points++; points >= 3 && lex.stemBit(h) {
-							if x := fold32(h); lex.isStem(x) {
-								stem = x
-							}
-						}
-						if i >= n {
-							break word
-						}
-						if c = b[i]; class[c] != 1 {
-							continue word
-						}
-					}
-				case 4:
-					r, w := utf8.DecodeRune(b[i:])
-					if spaceless(r) {
-						if i > start {
-							break word
-						}
-						k = charTok
-					} else if !wordish(r) {
-						if i > start {
-							break word
-						}
-						k = punctTok
-					} else {
-						has |= isLetter | isLower
-					}
-					for j := range w {
-						h = (h ^ uint64(b[i+j])) * fnvPrime
-					}
-					i += w
-					if k != wordTok {
-						break word
-					}
-				case 2:
-					// an apostrophe inside a word counts for nothing
-					if c == '\'' && i > start && i+1 < n && (class[b[i+1]] == 1 || class[b[i+1]] == 4) && has&isLetter != 0 {
-						i++
-						continue
-					}
-					break word
-				default:
-					break word
-				}
-				if points++; points >= 2 && lex.stemBit(h) {
-					if x := fold32(h); lex.isStem(x) {
-						stem = x
-					}
-				}
-			}
-			t := token{hash: fold32(h), stem: stem, start: uint32(start), end: uint32(i), kind: k, flags: quoted}
-			switch {
-			case k != wordTok:
-			case has&isLetter == 0:
-				t.kind, t.hash, t.stem = numberTok, hashNum+uint32(min(i-start, 15)), 0
-			case i-start > longWord:
-				t.kind, t.hash, t.stem = blobTok, hashBlob, 0
-			default:
-				if has&isDigit != 0 {
-					t.flags |= digitFlag
-				}
-				if has&(isUpper|isLower) == isUpper && i-start >= 3 {
-					t.flags |= capsFlag
-				} else if has&isUpper != 0 && b[start] < 'a' {
-					t.flags |= titleFlag
-				}
-				if i < n && (b[i] == ':' || b[i] == '@' || b[i] == '.') {
-					if e, mail := link(b, start, i); e > 0 {
-						i = e
-						t.end, t.kind, t.hash, t.stem = uint32(e), linkTok, hashLink, 0
-						if mail {
-							t.hash = hashMail
-						}
-					}
-				}
-			}
-			toks = append(toks, t)
+			toks = toks[:len(toks)+1]
+			i = s.lex.word(&toks[len(toks)-1], b, i, quoted)
+			continue
+		}
+		if mark != 0 && len(toks)-segStart >= shortSegment {
+			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), mark})
+			segStart = len(toks)
 		}
 	}
-	s.toks, s.segs = toks, segs
 	if segStart < len(toks) {
 		if m := len(segs); m > 0 && len(toks)-segStart < shortSegment {
 			segs[m-1].last = uint32(len(toks))
@@ -274,7 +181,111 @@ func (s *scan) tokenize(b []byte) {
 			segs = append(segs, segment{uint32(segStart), uint32(len(toks)), '\n'})
 		}
 	}
-	s.segs = segs
+	s.toks, s.segs = toks, segs
+}
+
+// ends are the marks that may end a sentence.
+var ends = [256]bool{'!': true, '?': true, ';': true, ':': true, '.': true}
+
+// ends tells whether the mark c before b[i] ends a sentence.
+func (*scan) ends(b []byte, i int, c byte, toks []token) bool {
+	switch c {
+	case ':':
+		// a salutation, not a key of JSON
+		n := len(toks)
+		return (i >= len(b) || class[b[i]] == 0) && n > 1 && toks[n-2].kind == wordTok
+	case '.':
+		return i >= len(b) || class[b[i]] != 1
+	}
+	return true
+}
+
+// word fills t with the word, number, link or foreign sign at b[start:] and
+// returns its end.
+func (lex *lexicon) word(t *token, b []byte, start int, flags uint8) int {
+	h := uint64(fnvOffset)
+	var stem uint32
+	points := 0
+	var has uint8
+	k := wordTok
+	i := start
+word:
+	for i < len(b) {
+		if e := letters[b[i]]; e != 0 { // ordinary letters
+			has |= uint8(e >> 8)
+			h = (h ^ uint64(uint8(e))) * fnvPrime
+			i++
+			if points++; points >= 3 && lex.stemBit(h) {
+				if x := fold32(h); lex.isStem(x) {
+					stem = x
+				}
+			}
+			continue
+		}
+		c := b[i]
+		if c < utf8.RuneSelf {
+			// an apostrophe inside a word counts for nothing
+			if c == '\'' && i > start && i+1 < len(b) && (class[b[i+1]] == 1 || class[b[i+1]] == 4) && has&isLetter != 0 {
+				i++
+				continue
+			}
+			break word
+		}
+		r, w := utf8.DecodeRune(b[i:])
+		if spaceless(r) {
+			if i > start {
+				break word
+			}
+			k = charTok
+		} else if !wordish(r) {
+			if i > start {
+				break word
+			}
+			k = punctTok
+		} else {
+			has |= isLetter | isLower
+		}
+		for _, c := range b[i : i+w] {
+			h = (h ^ uint64(c)) * fnvPrime
+		}
+		i += w
+		if k != wordTok {
+			break word
+		}
+		if points++; points >= 2 && lex.stemBit(h) {
+			if x := fold32(h); lex.isStem(x) {
+				stem = x
+			}
+		}
+	}
+	hash := fold32(h)
+	switch {
+	case k != wordTok:
+	case has&isLetter == 0:
+		k, hash, stem = numberTok, hashNum+uint32(min(i-start, 15)), 0
+	case i-start > longWord:
+		k, hash, stem = blobTok, hashBlob, 0
+	default:
+		if has&isDigit != 0 {
+			flags |= digitFlag
+		}
+		if has&(isUpper|isLower) == isUpper && i-start >= 3 {
+			flags |= capsFlag
+		} else if has&isUpper != 0 && b[start] < 'a' {
+			flags |= titleFlag
+		}
+		if i < len(b) && (b[i] == ':' || b[i] == '@' || b[i] == '.') {
+			if e, mail := link(b, start, i); e > 0 {
+				i, k, hash, stem = e, linkTok, hashLink, 0
+				if mail {
+					hash = hashMail
+				}
+			}
+		}
+	}
+	// Field by field: a copy of the whole would wait for each of them.
+	t.hash, t.stem, t.start, t.end, t.kind, t.flags = hash, stem, uint32(start), uint32(i), k, flags
+	return i
 }
 
 // link recognises a URL or an e-mail address whose first word is b[start:i]
