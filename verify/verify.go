@@ -270,7 +270,7 @@ func disclosed(body, raw []byte) int {
 		salt := strings.Trim(string(shown["salt"]), `"`)
 		same := string(stands) == commitment(field, salt, shown["value"])
 		whole := string(opening) == fmt.Sprintf(`{"salt":"%s","value":%s}`, salt, shown["value"])
-		require(same && whole, "commitment", "a value disclosed is not the one committed to")
+		require(same && whole && len(fields) <= 64, "commitment", "a value disclosed is not the one committed to, or too many are")
 	}
 	return len(fields)
 }
@@ -321,12 +321,12 @@ func signed(msg string, keys []key, size int64) bool {
 }
 
 // open checks a signed checkpoint (C2SP tlog-checkpoint): the key of its size signed it, and the
-// origin is that key's name. Without keys it only reads it.
+// origin, in which nothing moves a terminal, is that key's name. Without keys it only reads it.
 func open(msg string, keys []key) (origin string, tree tlog.Tree) {
 	var root string
 	_, _ = fmt.Sscanf(textOf(msg), "%s\n%d\n%s", &origin, &tree.N, &root)
 	tree.Hash, _ = tlog.ParseHash(root)
-	sound := textOf(msg) == fmt.Sprintf("%s\n%d\n%s", origin, tree.N, tree.Hash)
+	sound := textOf(msg) == fmt.Sprintf("%s\n%d\n%s", strings.Trim(strconv.Quote(origin), `"`), tree.N, tree.Hash)
 	require(sound && origin != "" && tree.N >= 0, "checkpoint", "malformed")
 	require(len(keys) == 0 || signed(msg, keys, tree.N), "signature", "not by the key in force at %d records", tree.N)
 	require(len(keys) == 0 || origin == keys[0].Name(), "origin", "the checkpoint is of %q, not of the key", origin)
