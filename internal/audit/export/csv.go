@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
@@ -24,9 +25,9 @@ func appendRow(dst []byte, e audit.Entry) ([]byte, error) {
 }
 
 // appendCell writes a quoted cell. A cell that a spreadsheet might take for a
-// formula gets a single quote first (OWASP, CSV Injection): one that starts,
-// white space aside, with = + - @ or their full-width forms, or with a control
-// character. Every cell is quoted, so neither a separator of another locale nor a
+// formula gets a single quote first (OWASP, CSV Injection): one that starts, white
+// space and what cannot be seen aside, with = + - @ or their full-width and small
+// forms, or with a control character. Every cell is quoted, so neither a separator of another locale nor a
 // line end inside starts a new cell.
 func appendCell(dst []byte, s string) []byte {
 	if !utf8.ValidString(s) {
@@ -57,6 +58,7 @@ func dangerous(s string) bool {
 	if s[0] < ' ' || s[0] == 0x7f {
 		return true
 	}
-	r, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " \u00a0\u3000\ufeff\u200b\t\r\n\x00"))
-	return strings.ContainsRune("=+-@＝＋－＠", r) && r != utf8.RuneError
+	shown := strings.TrimLeftFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.C) })
+	r, _ := utf8.DecodeRuneInString(shown)
+	return strings.ContainsRune("=+-@＝＋－＠﹦﹢﹣﹫−", r) && r != utf8.RuneError
 }

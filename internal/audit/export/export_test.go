@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -46,6 +47,7 @@ func TestCSVInjection(t *testing.T) {
 	for _, evil := range []string{
 		`=cmd|'/C calc'!A0`, "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1", "＝1", "－1",
 		`=HYPERLINK("http://x","y")`, `";=1;"`, "\",=1,\"", "a\x00=1", "\x00=1", "x\r\n=1", "\xff=1", "\x0b=1",
+		" \x0b=1", "\u2003=1", "\u2028=1", "\u200e=1", "\u2060=1", "\u00ad+1", "\U000e0020=1", "\u3000\u200f\t@x", "﹦1", "﹢1", "﹣1", "﹫x", "−1", " −1",
 	} {
 		e := entry()
 		e.Actor.ID, e.Actor.Name, e.Resource, e.Reason, e.UserAgent, e.RequestID = evil, evil, evil, evil, evil, evil
@@ -58,8 +60,8 @@ func TestCSVInjection(t *testing.T) {
 			t.Fatalf("%q: %d rows, %v", evil, len(rows), err)
 		}
 		for _, cell := range rows[1][1:] {
-			trimmed := strings.TrimLeft(cell, " \t\r\n\x00\x0b\u00a0\ufeff")
-			if strings.ContainsAny(firstOf(trimmed), "=+-@＝＋－＠") {
+			trimmed := strings.TrimLeftFunc(cell, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) })
+			if strings.ContainsAny(firstOf(trimmed), "=+-@＝＋－＠﹦﹢﹣﹫−") {
 				t.Errorf("%q became the cell %q", evil, cell)
 			}
 		}
