@@ -45,6 +45,7 @@ type querier interface {
 // on reads through a transaction, or for the house log through the pool.
 func (t tables) on(q querier) tree {
 	return tree{t, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+		//sqllint:allow the tree's own statements are constants, handed to its field read
 		rows, err := q.Query(ctx, sql, args...)
 		if err != nil {
 			return translate(err)
@@ -60,6 +61,7 @@ func (t tables) on(q querier) tree {
 // tenantTree reads the tenant's tree, which has size leaves or more.
 func (s *Store) tenantTree(id tenant.ID, size int64) keptTree {
 	t := tree{tenantLog, func(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+		//sqllint:allow the tree's own statements are constants, handed to its field read
 		return s.queryIn(ctx, id, read, sql, args...)
 	}}
 	return keptTree{t, &s.tiles, id, size}
