@@ -35,6 +35,8 @@ type Server struct {
 	Handler func(upstream string) (http.Handler, error)
 	Serve   func(at Site, ready func(address string)) error
 	Header  http.Header
+
+	program string // that serves it; "" is this one
 }
 
 // Site is where a server of its own stands: what it proxies to, and the
@@ -92,6 +94,7 @@ func Main(extra ...Server) {
 	only := flag.String("only", "", "one method, GET or POST")
 	size := flag.Int("bytes", 0, "one size, 1024 or 8192")
 	server := flag.String("server", "", "beside the baseline only servers whose names hold this")
+	before := flag.String("before", "", "an earlier build of this program, whose servers take their turns too")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -101,6 +104,13 @@ func Main(extra ...Server) {
 		return *only != "" && s.Method != *only || *size != 0 && s.Bytes != *size
 	})
 	servers = slices.DeleteFunc(servers, func(s Server) bool { return s.Name != Baseline && !strings.Contains(s.Name, *server) })
+	if *before != "" {
+		for _, s := range slices.Clone(servers) {
+			if s.program = *before; s.Name != Baseline {
+				servers = append(servers, s)
+			}
+		}
+	}
 	results, err := Run(ctx, servers, shapes, *rounds, *requests)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "httpbench:", err)
@@ -127,7 +137,7 @@ func Run(ctx context.Context, servers []Server, shapes []Shape, rounds, requests
 	if err != nil {
 		return nil, err
 	}
-	echo, err := startChild("echo", "", cert)
+	echo, err := startChild("", "echo", "", cert)
 	if err != nil {
 		return nil, fmt.Errorf("start the echo: %w", err)
 	}
@@ -136,12 +146,16 @@ func Run(ctx context.Context, servers []Server, shapes []Shape, rounds, requests
 	var at []contender
 	skipped := ""
 	for _, s := range servers {
-		c, err := startChild(s.Name, "http://"+echo.addr, cert)
+		c, err := startChild(s.program, s.Name, "http://"+echo.addr, cert)
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", s.Name, err)
 		}
 		defer c.stop()
-		at = append(at, contender{s.Name, c.addr, c.usage, s.Header})
+		name := s.Name
+		if s.program != "" {
+			name += " before"
+		}
+		at = append(at, contender{name, c.addr, c.usage, s.Header})
 	}
 	n, err := startNginx(dir, echo.addr, cert)
 	if err != nil {
@@ -240,12 +254,12 @@ func median(v []float64) float64 {
 func Print(w io.Writer, rs []Result) {
 	b := bufio.NewWriter(w)
 	defer b.Flush()
-	fmt.Fprintf(b, "%-16s %-6s %7s %12s %9s %9s %7s\n", "server", "method", "bytes", "cpu us/req", "x proxy", "x nginx", "failed")
+	fmt.Fprintf(b, "%-22s %-6s %7s %12s %9s %9s %7s\n", "server", "method", "bytes", "cpu us/req", "x proxy", "x nginx", "failed")
 	for _, r := range rs {
 		if r.Skipped != "" {
-			fmt.Fprintf(b, "%-16s %-6s %7d skipped: %s\n", r.Server, r.Method, r.Bytes, strings.TrimSpace(r.Skipped))
+			fmt.Fprintf(b, "%-22s %-6s %7d skipped: %s\n", r.Server, r.Method, r.Bytes, strings.TrimSpace(r.Skipped))
 			continue
 		}
-		fmt.Fprintf(b, "%-16s %-6s %7d %12.1f %9.2f %9.2f %7d\n", r.Server, r.Method, r.Bytes, r.CPU, r.Ratio, r.Nginx, r.Failed)
+		fmt.Fprintf(b, "%-22s %-6s %7d %12.1f %9.2f %9.2f %7d\n", r.Server, r.Method, r.Bytes, r.CPU, r.Ratio, r.Nginx, r.Failed)
 	}
 }

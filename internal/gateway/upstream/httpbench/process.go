@@ -29,14 +29,17 @@ type child struct {
 	out  *bufio.Reader
 }
 
-// startChild starts this program again as one of its servers. It ends with its
-// standard input, so it does not outlive us.
-func startChild(role, upstream string, c certificate) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+// startChild starts a build of this program as one of its servers, this one
+// where program is empty. It ends with its standard input, so it does not
+// outlive us.
+func startChild(program, role, upstream string, c certificate) (*child, error) {
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
-	cmd := exec.Command(self)
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), roleEnv+"="+role, "HTTPBENCH_UPSTREAM="+upstream, "HTTPBENCH_CERT="+c.certFile, "HTTPBENCH_KEY="+c.keyFile)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
