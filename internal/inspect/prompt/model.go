@@ -131,26 +131,29 @@ type window struct {
 // limits is tried, so text around an attack only adds candidates.
 func (s *scan) best(w *Weights) window {
 	top := window{score: float32(math.Inf(-1))}
-	length := &s.length
+	length, scale := &s.length, w.Scale
 	for i := range s.units {
-		var sum, rules float32
-		n := 0
-		for j := i; j < len(s.units) && j < i+MaxUnits; j++ {
-			u := &s.units[j]
-			if n += int(u.tokens); n > MaxWindow && j > i {
-				break
-			}
-			sum += u.sum
-			rules += u.rule
-			if j > i {
-				sum += u.seam
-				rules += u.rseam
-			}
+		u := &s.units[i]
+		sum, rules, n := u.sum, u.rule, int(u.tokens)
+		for j := i; ; {
 			m := min(n, len(inverseRoot)-1)
-			z := length[m] + sum*inverseRoot[m]*w.Scale + max(-RuleCap, min(RuleCap, rules))
+			z := length[m] + sum*inverseRoot[m]*scale
+			if rules != 0 {
+				z += max(-RuleCap, min(RuleCap, rules))
+			}
 			if z > top.score {
 				top = window{i, j + 1, z}
 			}
+			if j++; j >= len(s.units) || j >= i+MaxUnits {
+				break
+			}
+			u := &s.units[j]
+			if n += int(u.tokens); n > MaxWindow {
+				break
+			}
+			sum += u.sum + u.seam
+			rules += u.rule
+			rules += u.rseam
 		}
 	}
 	if len(s.units) == 0 {
