@@ -106,13 +106,22 @@ func (x *exchange) closeClient() {
 	}
 }
 
+// toWebSocket reports that the client asks for the one protocol that may follow
+// on its connection (RFC 6455 section 4.1). Any other is not asked for: who gets
+// h2c through a gateway asks the upstream whatever he likes, past every stage.
+func toWebSocket(r *http.Request) bool {
+	up := r.Header["Upgrade"]
+	return len(up) == 1 && strings.EqualFold(up[0], "websocket") && r.ProtoMajor == 1 && r.Method == http.MethodGet &&
+		r.ContentLength == 0 && slices.ContainsFunc(named(r.Header["Connection"]), func(n string) bool { return n == "Upgrade" })
+}
+
 // plain reports whether package http1 may take the request.
 func (x *exchange) plain() bool {
 	r := x.r
 	if len(r.Trailer) > 0 || len(r.Header) > 128 || !slices.Contains(methods, r.Method) {
 		return false
 	}
-	if _, ok := r.Header["Upgrade"]; ok {
+	if toWebSocket(r) {
 		return false
 	}
 	if _, ok := r.Header["Expect"]; ok {

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,9 @@ type relayed struct {
 	held  bool
 	paced *pacedBody
 	err   error
+
+	interims atomic.Int32
+	stop     context.CancelCauseFunc // of the call to the upstream
 }
 
 func newRelay(p *Proxy) *relay {
@@ -53,7 +57,9 @@ func of(r *http.Request) *relayed { return r.Context().Value(relayKey{}).(*relay
 
 func (l *relay) serve(x *exchange, held bool) (err error) {
 	rl := &relayed{exchange: x, held: held}
-	ctx := context.WithValue(x.r.Context(), relayKey{}, rl)
+	ctx, stop := context.WithCancelCause(context.WithValue(x.r.Context(), relayKey{}, rl))
+	defer stop(nil)
+	rl.stop = stop
 	if !x.deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, x.deadline)
@@ -106,6 +112,9 @@ func (l *relay) rewrite(pr *httputil.ProxyRequest) {
 		if stripped(name, rl.rt.pass) {
 			delete(pr.Out.Header, name)
 		}
+	}
+	if !toWebSocket(pr.In) {
+		upgrade, conn = nil, nil
 	}
 	for name, v := range map[string][]string{"Upgrade": upgrade, "Te": te, "Connection": conn, "Expect": expect} {
 		if len(v) > 0 {
@@ -212,6 +221,9 @@ func (l *relay) modify(resp *http.Response) error {
 	ours := rl.w.Header()
 	drop := named(resp.Header["Connection"])
 	upgraded := resp.StatusCode == http.StatusSwitchingProtocols
+	if upgraded && (!toWebSocket(rl.r) || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket")) {
+		return http1.ErrProtocol // what nobody asked for
+	}
 	a := answer{rt: rl.rt, h: make(http.Header, len(resp.Header))}
 	for name := range resp.Header {
 		if v, there := ours[name]; there {
@@ -248,7 +260,16 @@ func (l *relay) modify(resp *http.Response) error {
 	if rl.paced != nil && !rl.paced.whole.Load() {
 		rl.closeClient()
 	}
-	resp.Body = newIdleBody(resp.Body, rl.rt.Timeouts.Idle, http.NewResponseController(rl.w))
+	body := newIdleBody(resp.Body, rl.rt.Timeouts.Idle, http.NewResponseController(rl.w))
+	body.ended = func() { // trailers have come with the end
+		for name := range resp.Trailer {
+			if answerDropped(name, rl.rt) {
+				delete(resp.Trailer, name)
+			}
+		}
+	}
+	body.ended() // and those announced are known now
+	resp.Body = body
 	rl.begun = true
 	return nil
 }
@@ -277,6 +298,10 @@ func (w *relayWriter) WriteHeader(status int) {
 		return
 	}
 	if status < 200 {
+		if w.rl.interims.Add(1) > http1.MaxInterim { // net/http counts none that somebody looks at
+			w.rl.stop(http1.ErrProtocol)
+			return
+		}
 		var links []http1.Field
 		for _, v := range w.early["Link"] {
 			links = append(links, http1.Field{Name: "Link", Value: v})
@@ -320,6 +345,7 @@ type idleBody struct {
 	timer *time.Timer
 	rc    *http.ResponseController
 	late  atomic.Bool
+	ended func()
 }
 
 func newIdleBody(b io.ReadCloser, d time.Duration, rc *http.ResponseController) *idleBody {
@@ -332,6 +358,9 @@ func (i *idleBody) Read(p []byte) (int, error) {
 	i.timer.Reset(i.d)
 	n, err := i.ReadCloser.Read(p)
 	i.timer.Stop()
+	if err == io.EOF {
+		i.ended()
+	}
 	if i.late.Load() && err != nil && n == 0 {
 		err = fmt.Errorf("the upstream sent nothing for %s: %w", i.d, context.DeadlineExceeded)
 	}

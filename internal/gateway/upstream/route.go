@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -118,21 +119,45 @@ func (t *Table) Routes() []*Route { return slices.Clone(t.routes) }
 func (t *Table) Digest() string { return t.digest }
 
 // Match finds a request's route by host, path and method. Without one it is
-// refused with not_found or method_not_allowed; a path that an upstream might
-// read otherwise than we do, with invalid_request.
+// refused with not_found or method_not_allowed; a host that is none, and a path
+// that an upstream might read as another route's, with invalid_request.
 func (t *Table) Match(r *http.Request) (*Route, error) {
 	if _, err := cleanPath(r.URL.Path); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the path holds dot segments, backslashes or control characters")
 	}
-	h, _ := t.mux.Handler(r)
-	d, ok := h.(*door)
-	if !ok { // also the mux's own redirect to a cleaner path: nothing is redirected here
+	host, err := plainHost(r.Host)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the host is not a name or an address")
+	}
+	d := t.door(r, host, r.URL)
+	if d == nil {
 		return nil, fault.New(fault.NotFound, "there is no such thing here")
 	}
-	if rt := d.methods[r.Method]; rt != nil {
+	rt := d.methods[r.Method]
+	if ambiguous(r.URL) {
+		other, err := otherReading(r.URL.Path)
+		if err != nil || t.door(r, host, &url.URL{Path: other}) != d ||
+			rt != nil && rt.Strip != "" && under(r.URL.Path, rt.Strip) != under(r.URL.EscapedPath(), rt.Strip) {
+			return nil, fault.New(fault.Invalid, "the path may be read in two ways, which lead to different routes")
+		}
+	}
+	if rt != nil {
 		return rt, nil
 	}
 	return nil, fault.New(fault.NoMethod, "this path takes %s", strings.Join(d.allowed(), ", "))
+}
+
+// door is what the mux finds, or nil: also for the mux's own redirect to a
+// cleaner path, as nothing is redirected here.
+func (t *Table) door(r *http.Request, host string, u *url.URL) *door {
+	if host != r.Host || u != r.URL {
+		like := *r
+		like.Host, like.URL = host, u
+		r = &like
+	}
+	h, _ := t.mux.Handler(r)
+	d, _ := h.(*door)
+	return d
 }
 
 func (d *door) allowed() []string {
@@ -148,8 +173,8 @@ func (d *door) allowed() []string {
 func (rt *Route) requestTarget(base string, r *http.Request) string {
 	path := r.URL.EscapedPath()
 	if rt.Strip != "" {
-		if rest, ok := strings.CutPrefix(path, rt.Strip); ok {
-			path = rest
+		if under(path, rt.Strip) { // /api is not the beginning of /apis
+			path = path[len(rt.Strip):]
 		}
 	}
 	if path == "" || path[0] != '/' {

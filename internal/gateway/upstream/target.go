@@ -153,28 +153,6 @@ func (t *target) resolve(id Identity) (authority, path string, err error) {
 	return host + ":" + t.port, fill(t.path, id.TenantName, id.TenantID), nil
 }
 
-// cleanPath refuses paths that an upstream may read otherwise than the match
-// did: dot segments in any spelling, backslashes, control characters. decoded
-// has been percent-decoded once.
-func cleanPath(decoded string) (string, error) {
-	for i := range len(decoded) {
-		if c := decoded[i]; c < ' ' || c == 0x7f || c == '\\' {
-			return "", errPath
-		}
-	}
-	if !strings.Contains(decoded, "/.") {
-		return decoded, nil
-	}
-	for seg := range strings.SplitSeq(decoded, "/") {
-		if name, _, _ := strings.Cut(seg, ";"); name == "." || name == ".." { // "..;x" is ".." to servlet containers
-			return "", errPath
-		}
-	}
-	return decoded, nil
-}
-
-var errPath = errors.New("dot segments, backslashes and control characters are not passed on")
-
 var metadataServices = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::254/128"),  // AWS
 	netip.MustParsePrefix("fd20:ce::254/128"),   // Google

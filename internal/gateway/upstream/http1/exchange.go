@@ -106,7 +106,7 @@ func (r *Response) readHead() error {
 		cn.consume(end)
 		seen = 0
 		if s := r.head.status; s < 200 {
-			if interim++; s == 101 || interim > maxInterim {
+			if interim++; s == 101 || interim > MaxInterim {
 				return broken("status %d that nobody asked for", s)
 			}
 			if s != 100 && r.req.Interim != nil {

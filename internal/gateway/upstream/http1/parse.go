@@ -15,7 +15,7 @@ const (
 	maxTrailers = 8 << 10
 	maxChunkExt = 512     // a chunk's size line
 	maxExts     = 4 << 10 // chunk extensions of one body, which carry nothing
-	maxInterim  = 8       // 1xx before the final response
+	MaxInterim  = 8       // 1xx before the final response
 )
 
 // ErrProtocol means that the upstream did not answer in HTTP/1.1.
