@@ -4,8 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"strings"
 )
 
@@ -51,86 +49,10 @@ func (c Canary) String() string { return c.token }
 // Line is a sentence that carries the token into a system prompt.
 func (c Canary) Line() string { return canaryLead + c.token + canaryTail }
 
-// In tells whether output betrays the canary: as it stands, in any case, with
-// anything between its letters, reversed, rot13, in base64 at any offset, in
-// hex, or percent-encoded. The zero canary is never found.
+// In tells whether output betrays the canary. The zero canary is never found.
 func (c Canary) In(output string) bool {
-	if c.token == "" || len(output) < len(c.token) {
-		return false
-	}
-	squeezed := squeeze(output)
-	for _, form := range []string{c.token, reverse(c.token), rot13(c.token), hex.EncodeToString([]byte(c.token))} {
-		if strings.Contains(squeezed, form) {
-			return true
-		}
-	}
-	// Percent-encoded letters keep their hex digits when the signs go.
-	var pct strings.Builder
-	for i := range len(c.token) {
-		pct.WriteString(hex.EncodeToString([]byte{c.token[i]}))
-	}
-	if strings.Contains(squeezed, pct.String()) {
-		return true
-	}
-	tight := strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == ' ' {
-			return -1
-		}
-		return r
-	}, output)
-	for _, token := range []string{c.token, strings.ToUpper(c.token)} {
-		for _, core := range base64Cores(token) {
-			if strings.Contains(tight, core) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// squeeze keeps the letters and digits, in lower case.
-func squeeze(s string) string {
-	b := make([]byte, 0, len(s))
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			b = append(b, c)
-		}
-	}
-	return string(b)
-}
-
-// base64Cores are the parts of the token's base64 that do not depend on the
-// text around it, for each of the three offsets.
-func base64Cores(token string) []string {
-	var out []string
-	for pad := range 3 {
-		e := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", pad) + token))
-		first := (pad*8 + 5) / 6
-		last := (pad + len(token)) * 8 / 6
-		out = append(out, e[first:last])
-	}
-	return out
-}
-
-func reverse(s string) string {
-	b := []byte(s)
-	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
-		b[i], b[j] = b[j], b[i]
-	}
-	return string(b)
-}
-
-func rot13(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' {
-			return 'a' + (r-'a'+13)%26
-		}
-		return r
-	}, s)
+	var l Letters
+	return c.Forms().In(l.Add(output))
 }
 
 // canaryLead and canaryTail stand around the token in Line.

@@ -14,11 +14,11 @@ import (
 // what to look for may be learnt while the answer has begun.
 type Watch struct {
 	mu       sync.Mutex
-	canaries []inspect.Canary
-	raw      trail
+	canaries []inspect.Forms
+	raw      inspect.Letters
 	line     []byte // of an event, not yet whole
 	long     bool   // the line is too long to be read as JSON
-	places   map[string]*trail
+	places   map[string]*inspect.Letters
 }
 
 // Bounds of what a Watch remembers.
@@ -26,17 +26,15 @@ const (
 	maxCanaries = 16
 	maxPlaces   = 64
 	maxLine     = 64 << 10
-	trailLen    = 128 // more letters than any form of a canary has
 )
-
-// trail is the end of a text: its letters and digits, and all but white space.
-type trail struct{ letters, tight []byte }
 
 // Look adds what an answer must not hold.
 func (w *Watch) Look(cs ...inspect.Canary) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.canaries = append(w.canaries, cs[:min(len(cs), maxCanaries-len(w.canaries))]...)
+	for _, c := range cs[:min(len(cs), maxCanaries-len(w.canaries))] {
+		w.canaries = append(w.canaries, c.Forms())
+	}
 }
 
 // Looking says whether there is anything to look for.
@@ -57,36 +55,14 @@ func (w *Watch) Saw(b []byte) bool {
 	return w.betrays(&w.raw, string(b)) || w.events(b)
 }
 
-func (w *Watch) betrays(t *trail, text string) bool {
-	for _, c := range w.canaries {
-		if c.In(string(t.letters)+text) || c.In(string(t.tight)+text) {
+func (w *Watch) betrays(l *inspect.Letters, text string) bool {
+	plain, unescaped := l.Add(text)
+	for _, f := range w.canaries {
+		if f.In(plain, unescaped) {
 			return true
 		}
 	}
-	t.add(text)
 	return false
-}
-
-func (t *trail) add(text string) {
-	// only the end matters, and separators may be many: keep enough to find it
-	for i := range len(text) {
-		c := text[i]
-		if c <= ' ' {
-			continue
-		}
-		t.tight = append(t.tight, c)
-		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' {
-			t.letters = append(t.letters, c)
-		}
-	}
-	t.letters, t.tight = last(t.letters), last(t.tight)
-}
-
-func last(b []byte) []byte {
-	if n := len(b) - trailLen; n > 0 {
-		b = b[:copy(b, b[n:])]
-	}
-	return b
 }
 
 // events reads whole lines "data: {…}".
@@ -146,9 +122,9 @@ func (w *Watch) place(where, text string) bool {
 		}
 		if t = w.places[where]; t == nil {
 			if w.places == nil {
-				w.places = map[string]*trail{}
+				w.places = map[string]*inspect.Letters{}
 			}
-			t = &trail{}
+			t = &inspect.Letters{}
 			w.places[where] = t
 		}
 	}
