@@ -253,11 +253,8 @@ func (s *scan) template(t string, i int) {
 		s.note(rTemplate, 0.85, start, end)
 	}
 	for k := 0; k < len(inner); k++ {
-		if !templateFirst[inner[k]] {
-			continue
-		}
-		for _, w := range templateWords {
-			if (inner[k] == w[0] || inner[k]|0x20 == w[0]) && hasFold(inner, k, w) {
+		for _, w := range templateBy[inner[k]] {
+			if hasFold(inner, k, w) {
 				s.note(rTemplate, 0.85, start, end)
 				return
 			}
@@ -265,11 +262,12 @@ func (s *scan) template(t string, i int) {
 	}
 }
 
-var templateFirst = func() (t [256]bool) {
+// templateBy is templateWords by their first byte, in either case.
+var templateBy = func() (t [256][]string) {
 	for _, w := range templateWords {
-		t[w[0]] = true
+		t[w[0]] = append(t[w[0]], w)
 		if w[0]-'a' < 26 {
-			t[w[0]-0x20] = true
+			t[w[0]-0x20] = append(t[w[0]-0x20], w)
 		}
 	}
 	return t

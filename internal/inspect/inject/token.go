@@ -107,30 +107,35 @@ func (l *lexer) reset(text string, plusSpace bool) {
 	*l = lexer{text: text, plusSpace: plusSpace, document: l.document}
 }
 
-// next reads one token; kind tEnd when the text is over.
+// next reads one token; kind tEnd when the text is over. It fills t field by
+// field: a token made elsewhere and copied would wait for each of them.
 func (l *lexer) next(t *token) {
-	*t = token{}
+	t.kind, t.id, t.ch, t.class = tEnd, kNone, 0, 0
+	f := flag(0)
 	s := l.text
 	i := l.pos
 	for i < len(s) {
 		c := s[i]
 		switch byteClass[c] {
 		case bSpace:
-			t.flag |= fSpace
+			f |= fSpace
 			i++
 			continue
 		case bLetter:
+			t.flag = f
 			l.word(t, i)
 			return
 		case bDigit:
+			t.flag = f
 			l.number(t, i)
 			return
 		case bQuote:
+			t.flag = f
 			l.quote(t, i)
 			return
 		}
 		if c == '+' && l.plusSpace {
-			t.flag |= fSpace
+			f |= fSpace
 			i++
 			continue
 		}
@@ -138,7 +143,7 @@ func (l *lexer) next(t *token) {
 		if c == '-' || c == '/' || c == '#' || c == '*' {
 			end, what := l.comment(i)
 			if what == skipped {
-				t.flag |= fSpace | fInline
+				f |= fSpace | fInline
 				i = end
 				continue
 			}
@@ -146,31 +151,38 @@ func (l *lexer) next(t *token) {
 				if t.kind, t.end = tComment, int32(end); c == '/' {
 					t.ch = s[i+1] // "*" or "/"
 				}
+				t.flag = f
 				l.pos = end
 				return
 			}
 		}
+		t.flag = f
 		l.punct(t, i)
 		return
 	}
 	l.pos = i
+	t.flag = f
 	t.start, t.end = int32(i), int32(i)
 }
 
-func (l *lexer) word(t *token, i int) {
+// inName tells the bytes that a word goes on with.
+var inName = func() (t [256]bool) {
+	for c := range t {
+		t[c] = byteClass[c] == bLetter || byteClass[c] == bDigit || c == '$'
+	}
+	return t
+}()
+
+func (l *lexer) word(t *token, start int) {
 	s := l.text
-	start := i
-	for i < len(s) {
-		c := s[i]
-		if k := byteClass[c]; k != bLetter && k != bDigit && c != '$' {
-			break
-		}
+	i := start + 1
+	for i < len(s) && inName[s[i]] {
 		i++
 	}
 	l.pos = i
 	t.kind, t.start, t.end = tWord, int32(start), int32(i)
 	n := i - start
-	if n <= wordMax && wordLens[ends(s[start:i])]&(1<<n) != 0 {
+	if n <= wordMax && wordLens[uint32(s[start]&31)<<5|uint32(s[i-1]&31)]&(1<<n) != 0 {
 		if t.id, t.class = lookup(s[start:i]); t.id != kNone {
 			t.kind = tKey
 			if s[start] < 'a' && s[i-1] < 'a' {
