@@ -2,12 +2,14 @@ package inspect
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -183,6 +185,53 @@ func readLine(in *bufio.Reader, buf []byte, limit int) (line []byte, tooLong boo
 	}
 }
 
+// oneReading says whether every reader of line, which is a JSON object, takes the
+// same text from it: encoding/json takes the last of several keys and any case,
+// others the first and the exact one.
+func oneReading(line []byte) bool {
+	var seen [3]bool
+	depth, key := 0, false
+	for i := 0; i < len(line); i++ {
+		switch line[i] {
+		case '{', '[':
+			depth++
+			key = depth == 1
+		case '}', ']':
+			depth--
+		case ',':
+			key = depth == 1
+		case '"':
+			from := i
+			for i++; line[i] != '"'; i++ {
+				if line[i] == '\\' {
+					i++
+				}
+			}
+			if !key {
+				continue
+			}
+			key = false
+			name := line[from+1 : i]
+			if bytes.IndexByte(name, '\\') >= 0 {
+				var s string
+				if json.Unmarshal(line[from:i+1], &s) != nil {
+					return false
+				}
+				name = []byte(s)
+			}
+			for k, want := range [...]string{"id", "text", "trust"} {
+				if strings.EqualFold(string(name), want) {
+					if string(name) != want || seen[k] {
+						return false
+					}
+					seen[k] = true
+				}
+			}
+		}
+	}
+	return true
+}
+
 var null = json.RawMessage("null")
 
 // reply appends the answer to one line, and its line end. A detector that
@@ -216,6 +265,9 @@ func (o *FilterOptions) reply(j *job, dst []byte) (out []byte) {
 			req.ID = only.ID
 		}
 		return refuse("not a JSON object with a string text")
+	}
+	if !oneReading(j.line) {
+		return refuse("a key stands twice, or in another case")
 	}
 	if req.Text == nil {
 		return refuse("no text")

@@ -62,6 +62,16 @@ func TestFilter(t *testing.T) {
 		{`{"id":7,"text":5}`, `7`, "", "not a JSON object with a string text"},
 		{`{"id":8}`, `8`, "", "no text"},
 		{`{"id":9,"text":"x","trust":"root"}`, `9`, "", "trust is user, document or tool"},
+		{`{"id":13,"text":"fine","text":"twice"}`, `13`, "", "a key stands twice, or in another case"},
+		{`{"id":14,"text":"fine","Text":"x"}`, `14`, "", "a key stands twice, or in another case"},
+		{`{"id":15,"text":"fine","\u0074ext":"x"}`, `15`, "", "a key stands twice, or in another case"},
+		{`{"id":16,"text":"fine","truſt":"user"}`, `16`, "", "a key stands twice, or in another case"},
+		{`{"id":{"text":1,"text":2},"text":"\"\\","more":[{"text":"x"},"text","text"],"a":"b","a":"c"}`, `{"text":1,"text":2}`, "allow", ""},
+		{`{"id":"<b>\u2028","text":"markup in an id"}`, `"\u003cb\u003e\u2028"`, "allow", ""},
+		{`null`, `null`, "", "no text"},
+		{`{"id":17,"text":null}`, `17`, "", "no text"},
+		{`{"id":18,"text":"lone \ud800 half"}`, `18`, "allow", ""},
+		{`{"id":19,"text":"two"} {"id":20,"text":"on a line"}`, `null`, "", "not a JSON object with a string text"},
 		{`[1,2]`, `null`, "", "not a JSON object with a string text"},
 		{"{\"id\":10,\"text\":\"\xff\"}", `null`, "", "not UTF-8"},
 		{`{"id":11,"text":"` + strings.Repeat("long ", 20000) + `"}`, `null`, "", "line too long"},
@@ -92,6 +102,61 @@ func TestFilter(t *testing.T) {
 		}
 	}
 }
+
+// A line that no memory would hold costs its own answer, and no more.
+func TestFilterHugeLine(t *testing.T) {
+	t.Parallel()
+	src := io.MultiReader(strings.NewReader(`{"id":1,"text":"`), io.LimitReader(endless{}, 10<<20), strings.NewReader("\"}\n{\"id\":2,\"text\":\"hello\"}"))
+	var out bytes.Buffer
+	if err := inspect.Filter(context.Background(), src, &out, inspect.FilterOptions{Detector: detector(t), Workers: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(t, out.Bytes()); len(got) != 2 || got[0].Error != "line too long" || got[1].Decision != "allow" {
+		t.Errorf("%.300s", out.Bytes())
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
+
+func FuzzFilter(f *testing.F) {
+	f.Add([]byte(`{"id":1,"text":"hello","trust":"user"}`))
+	f.Add([]byte(`{"id":{"a":"\\\""},"text":"x","TEXT":"y"}`))
+	f.Add([]byte("\"\\"))
+	d := innocent{}
+	f.Fuzz(func(t *testing.T, b []byte) { // a line has one answer, and it is JSON
+		var out bytes.Buffer
+		if err := inspect.Filter(context.Background(), bytes.NewReader(b), &out, inspect.FilterOptions{Detector: d}); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for _, l := range bytes.Split(b, []byte("\n")) {
+			if len(bytes.TrimRight(l, "\r\t ")) > 0 {
+				want++
+			}
+		}
+		if want == 0 {
+			if out.Len() > 0 {
+				t.Fatalf("%q", out.Bytes())
+			}
+			return
+		}
+		if got := lines(t, out.Bytes()); len(got) != want {
+			t.Fatalf("%d answers to %d lines: %q", len(got), want, out.Bytes())
+		}
+	})
+}
+
+type innocent struct{}
+
+func (innocent) Kind() inspect.Kind                            { return inspect.Prompt }
+func (innocent) Inspect(string, inspect.Trust) inspect.Verdict { return inspect.Verdict{} }
 
 func TestFilterKeepsOrder(t *testing.T) {
 	t.Parallel()
