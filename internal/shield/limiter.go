@@ -66,18 +66,17 @@ const spans = 11
 // newLimiter has two slots, 64 bytes, per client: 1<<20 clients are 64 MiB.
 // Limits beyond 65,535 take wider counters, and 1<<20 clients 112 MiB.
 func newLimiter(clients, largest int, window time.Duration) limiter {
-	sets := max(1, (2*clients+ways-1)/ways)
 	length := (int64(window) + spans - 2) / (spans - 1)
 	if largest <= math.MaxUint16 {
-		return &table[uint16]{seed: maphash.MakeSeed(), length: length, sets: make([][ways]tally[uint16], sets)}
+		return &table[uint16]{seed: maphash.MakeSeed(), length: length, sets: newSets[tally[uint16]](2 * clients)}
 	}
-	return &table[uint32]{seed: maphash.MakeSeed(), length: length, sets: make([][ways]tally[uint32], sets)}
+	return &table[uint32]{seed: maphash.MakeSeed(), length: length, sets: newSets[tally[uint32]](2 * clients)}
 }
 
 type table[C uint16 | uint32] struct {
 	seed   maphash.Seed
 	length int64 // of a span, nanoseconds
-	sets   [][ways]tally[C]
+	sets   sets[tally[C]]
 	locks  [stripes]stripe
 }
 
@@ -108,11 +107,11 @@ func (t *tally[C]) turn(span uint16) (sum int) {
 }
 
 func (l *table[C]) take(key client, now int64, limit int) time.Duration {
-	set, lock := place(l.seed, uint64(key), len(l.sets))
+	set, lock := place(l.seed, uint64(key), l.sets.n)
 	number := now / l.length
 	mu := &l.locks[lock]
 	mu.Lock()
-	t, sum := open(&l.sets[set], key, uint16(number))
+	t, sum := open(l.sets.at(set), key, uint16(number))
 	wait := time.Duration(0)
 	if sum < limit {
 		t.counts[0]++
@@ -153,22 +152,22 @@ func open[C uint16 | uint32](set *[ways]tally[C], key client, span uint16) (t *t
 }
 
 func (l *table[C]) left(key client, now int64, limit int) int {
-	set, lock := place(l.seed, uint64(key), len(l.sets))
+	set, lock := place(l.seed, uint64(key), l.sets.n)
 	l.locks[lock].Lock()
 	defer l.locks[lock].Unlock()
 	span := uint16(now / l.length)
 	for i := range ways - 1 {
-		if t := &l.sets[set][i]; t.key == key {
+		if t := &l.sets.at(set)[i]; t.key == key {
 			return max(0, limit-t.turn(span))
 		}
 	}
-	return max(0, limit-l.sets[set][ways-1].turn(span))
+	return max(0, limit-l.sets.at(set)[ways-1].turn(span))
 }
 
 func (l *table[C]) counting(now int64) (n int) {
-	for i := range l.sets {
+	for i := range l.sets.n {
 		for j := range ways - 1 {
-			if l.sets[i][j].turn(uint16(now/l.length)) > 0 {
+			if l.sets.at(i)[j].turn(uint16(now/l.length)) > 0 {
 				n++
 			}
 		}
@@ -176,4 +175,4 @@ func (l *table[C]) counting(now int64) (n int) {
 	return n
 }
 
-func (l *table[C]) bytes() int { return len(l.sets) * int(unsafe.Sizeof([ways]tally[C]{})) }
+func (l *table[C]) bytes() int { return l.sets.bytes() }

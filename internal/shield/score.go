@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"time"
-	"unsafe"
 )
 
 // Login spraying: how many different accounts may fail from one client, and
@@ -31,7 +30,7 @@ const strikeMemory = 24 * time.Hour
 // choosing; those eight are then the ones about to be blocked.
 type scores struct {
 	seed  maphash.Seed
-	sets  [][ways]record
+	sets  sets[record]
 	locks [stripes]stripe
 }
 
@@ -46,18 +45,18 @@ type record struct {
 }
 
 func newScores(clients int) *scores {
-	return &scores{seed: maphash.MakeSeed(), sets: make([][ways]record, max(1, (2*clients+ways-1)/ways))}
+	return &scores{seed: maphash.MakeSeed(), sets: newSets[record](2 * clients)}
 }
 
 // open returns the key's record, decayed to now, with its lock held.
 func (s *scores) open(key client, now int64) (*record, *stripe) {
-	set, lock := place(s.seed, uint64(key), len(s.sets))
+	set, lock := place(s.seed, uint64(key), s.sets.n)
 	mu := &s.locks[lock]
 	mu.Lock()
 	var victim *record
 	lowest := float32(math.MaxFloat32)
-	for i := range s.sets[set] {
-		r := &s.sets[set][i]
+	for i := range s.sets.at(set) {
+		r := &s.sets.at(set)[i]
 		if r.key == key {
 			r.decay(now)
 			return r, mu
@@ -72,10 +71,10 @@ func (s *scores) open(key client, now int64) (*record, *stripe) {
 
 // peek returns a copy of the key's record, decayed to now.
 func (s *scores) peek(key client, now int64) (record, bool) {
-	set, lock := place(s.seed, uint64(key), len(s.sets))
+	set, lock := place(s.seed, uint64(key), s.sets.n)
 	s.locks[lock].Lock()
 	defer s.locks[lock].Unlock()
-	for _, r := range s.sets[set] {
+	for _, r := range s.sets.at(set) {
 		if r.key == key {
 			r.decay(now)
 			return r, true
@@ -160,11 +159,11 @@ func (s *scores) failed(key client, account uint64, now int64) int {
 
 // forget drops every record inside p, strikes included.
 func (s *scores) forget(p netip.Prefix) {
-	for i := range s.sets {
+	for i := range s.sets.n {
 		mu := &s.locks[i%stripes]
 		mu.Lock()
-		for j := range s.sets[i] {
-			r := &s.sets[i][j]
+		for j := range s.sets.at(i) {
+			r := &s.sets.at(i)[j]
 			if r.key != 0 && within(p, r.key.prefix()) {
 				*r = record{}
 			}
@@ -176,13 +175,13 @@ func (s *scores) forget(p netip.Prefix) {
 // within says whether a client lies in p, or p (an IPv6 host) in the client.
 func within(p, c netip.Prefix) bool { return p.Overlaps(c) }
 
-func (s *scores) bytes() int { return len(s.sets) * int(unsafe.Sizeof([ways]record{})) }
+func (s *scores) bytes() int { return s.sets.bytes() }
 
 // accounts counts, per account, from how many clients logins failed. Names are
 // kept as keyed hashes only.
 type accounts struct {
 	seed  maphash.Seed
-	sets  [][ways]target
+	sets  sets[target]
 	locks [stripes]stripe
 }
 
@@ -193,24 +192,24 @@ type target struct {
 }
 
 func newAccounts(n int) *accounts {
-	return &accounts{seed: maphash.MakeSeed(), sets: make([][ways]target, max(1, (2*n+ways-1)/ways))}
+	return &accounts{seed: maphash.MakeSeed(), sets: newSets[target](2 * n)}
 }
 
 func (a *accounts) hash(name string) uint64 { return maphash.String(a.seed, name) | 1 }
 
-func (a *accounts) bytes() int { return len(a.sets) * int(unsafe.Sizeof([ways]target{})) }
+func (a *accounts) bytes() int { return a.sets.bytes() }
 
 // failed notes a failed login and reports from how many clients it has been.
 // A full set gives up the account with the fewest clients.
 func (a *accounts) failed(account uint64, from client, now int64) int {
-	set, lock := place(a.seed, account, len(a.sets))
+	set, lock := place(a.seed, account, a.sets.n)
 	mu := &a.locks[lock]
 	mu.Lock()
 	defer mu.Unlock()
 	var t *target
 	fewest := 65
-	for i := range a.sets[set] {
-		c := &a.sets[set][i]
+	for i := range a.sets.at(set) {
+		c := &a.sets.at(set)[i]
 		if c.key == account {
 			t = c
 			break
