@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -84,19 +83,21 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses) error) error {
 		go func() { failed <- metrics.Serve(ml) }()
 	}
 
-	// Reading policies, word lists and weights left a heap three times the
-	// size of what stays.
-	debug.FreeOSMemory()
 	if ready != nil {
 		if err = ready(addresses); err != nil {
 			err = fmt.Errorf("announce: %w", err)
 		}
 	}
 	if err == nil {
+		var resting sync.WaitGroup
+		serving, rested := context.WithCancel(ctx)
+		resting.Go(func() { new(rest).run(serving) })
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
 		}
+		rested()
+		resting.Wait()
 	}
 	close(a.draining)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), Drain)
