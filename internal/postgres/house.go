@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
@@ -9,6 +10,27 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/audit/checkpoint"
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
+
+// runHouse follows the tenants' rounds. No tenant's tree waits for the house's.
+func (p *publisher) runHouse() {
+	defer p.wg.Done()
+	var next time.Time
+	for range p.housing {
+		p.pause(time.Until(next))
+		begun := time.Now()
+		p.houseRound()
+		next = time.Now().Add(rest(time.Since(begun), publishEvery))
+	}
+}
+
+func (p *publisher) houseRound() {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTime)
+	defer cancel()
+	if err := p.publishHouse(ctx); err != nil {
+		p.failed.Add(1)
+		p.s.log.Error("the house log was not published", "error", err)
+	}
+}
 
 // publishHouse takes waiting checkpoints into the house log and signs it.
 func (p *publisher) publishHouse(ctx context.Context) error {
@@ -30,13 +52,10 @@ func (p *publisher) publishHouseBatch(ctx context.Context) (more bool, err error
 	l := ledger{origin: origin, seen: p.house}
 	p.mu.Unlock()
 	var tree tlog.Tree
-	err = p.locked(ctx, tenant.House, lockHouse, 0, func(tx pgx.Tx) error {
-		b := &pgx.Batch{}
+	err = p.locked(ctx, tenant.House, lockHouse, 0, func(b *pgx.Batch) {
 		b.Queue(`SELECT size, root, signed, frontier, (SELECT count(*) FROM house_successions)
 			FROM house_checkpoints ORDER BY size DESC LIMIT 1`).Query(each(l.edge.scan))
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
+	}, func(tx pgx.Tx) error {
 		l.hashes = houseLog.on(tx)
 		succession, err := l.check(ctx, p.keys, key)
 		if err != nil {

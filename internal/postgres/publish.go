@@ -30,8 +30,7 @@ type Signing struct {
 }
 
 const (
-	publishEvery = 200 * time.Millisecond // how long numbered events usually wait for others
-	publishMost  = 400 * time.Millisecond // the same on a machine that cannot keep up
+	publishEvery = 200 * time.Millisecond // between two rounds
 	publishTime  = 20 * time.Second
 	publishBatch = 50_000 // leaves in one transaction, and what the last row has beyond
 	publishers   = 4      // tenants at a time
@@ -59,6 +58,7 @@ type publisher struct {
 	arrived map[tenant.ID]int64 // up to which size checkpoints were seen in the house log
 
 	wake    chan struct{}
+	housing chan struct{} // wakes the house's loop; closed after the tenants' last round
 	closing chan struct{}
 	once    sync.Once
 	wg      sync.WaitGroup
@@ -75,7 +75,7 @@ func newPublisher(ctx context.Context, s *Store, keys Signing) (*publisher, erro
 	}
 	p := &publisher{
 		s: s, keys: keys, dirty: map[tenant.ID]bool{}, known: map[tenant.ID]tlog.Tree{},
-		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		wake: make(chan struct{}, 1), housing: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	err := s.pool.QueryRow(ctx, `SELECT host FROM house_name`).Scan(&p.host)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -97,8 +97,9 @@ func (s *Store) PublishFailures() int64 {
 }
 
 func (p *publisher) start() {
-	p.wg.Add(1)
+	p.wg.Add(2)
 	go p.run()
+	go p.runHouse()
 }
 
 // stop publishes what is numbered and ends.
@@ -125,21 +126,28 @@ func (p *publisher) poke(ids ...tenant.ID) {
 
 func (p *publisher) run() {
 	defer p.wg.Done()
-	rest := publishEvery
+	defer close(p.housing)
+	var next time.Time
 	for {
 		select {
 		case <-p.closing:
 			p.round()
 			return
 		case <-p.wake:
-			select {
-			case <-time.After(rest):
-			case <-p.closing:
-			}
+			// Of a round of numbering the first tenant wakes us; the others follow.
+			p.pause(max(time.Until(next), restLeast))
 			begun := time.Now()
 			p.round()
-			rest = min(max(restFactor*time.Since(begun), publishEvery), publishMost)
+			next = time.Now().Add(rest(time.Since(begun), publishEvery))
 		}
+	}
+}
+
+// pause waits, until stop at most.
+func (p *publisher) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-p.closing:
 	}
 }
 
@@ -162,9 +170,9 @@ func (p *publisher) round() {
 		})
 	}
 	_ = g.Wait()
-	if err := p.publishHouse(ctx); err != nil {
-		p.failed.Add(1)
-		p.s.log.Error("the house log was not published", "error", err)
+	select {
+	case p.housing <- struct{}{}:
+	default:
 	}
 }
 
@@ -178,12 +186,14 @@ func (p *publisher) publish(ctx context.Context, id tenant.ID) error {
 	}
 }
 
-// locked runs fn in a transaction that holds the advisory lock.
-func (p *publisher) locked(ctx context.Context, id tenant.ID, class, key int32, fn func(pgx.Tx) error) error {
+// locked runs fn in a transaction that holds the advisory lock, after first,
+// which reads what is there under it in the same round trip.
+func (p *publisher) locked(ctx context.Context, id tenant.ID, class, key int32, first func(*pgx.Batch), fn func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, p.s.pool, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
 		b.Queue(setTenant, id.String())
 		b.Queue(`SELECT pg_advisory_xact_lock($1, $2)`, class, key)
+		first(b) // a statement of its own sees what was committed before the lock was ours
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return err
 		}
@@ -202,13 +212,10 @@ func (p *publisher) publishBatch(ctx context.Context, id tenant.ID) (more bool, 
 	p.mu.Unlock()
 	var tree tlog.Tree
 	lock := int32(id[12])<<24 | int32(id[13])<<16 | int32(id[14])<<8 | int32(id[15])
-	err = p.locked(ctx, id, lockTree, lock, func(tx pgx.Tx) error {
-		b := &pgx.Batch{}
+	err = p.locked(ctx, id, lockTree, lock, func(b *pgx.Batch) {
 		b.Queue(`SELECT c.size, c.root, c.signed, c.frontier, (SELECT count(*) FROM audit_successions s WHERE s.tenant_id = c.tenant_id)
 			FROM audit_checkpoints c WHERE c.tenant_id = $1 ORDER BY c.size DESC LIMIT 1`, id.String()).Query(each(l.edge.scan))
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
+	}, func(tx pgx.Tx) error {
 		l.hashes = tenantLog.on(tx)
 		succession, err := l.check(ctx, p.keys, key)
 		if err != nil {

@@ -6,18 +6,33 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
 const (
 	sequenceEvery = 100 * time.Millisecond // how long a committed event usually stays unnumbered
-	sequenceMost  = 400 * time.Millisecond // the same on a machine that cannot keep up
-	restFactor    = 4                      // a round is followed by so many times its own length, within these bounds
+	sequencers    = 2                      // tenants at a time
 	sequenceSweep = 5 * time.Second        // other replicas' leftovers, after their crash
 	sequenceBatch = 2000                   // rows in one transaction
 	sequenceTime  = 20 * time.Second
 )
+
+const (
+	// The tree trails the commits by at most a second: half of it is the
+	// sequencer's, half the publisher's.
+	trail      = 500 * time.Millisecond
+	restFactor = 4 // a round is followed by so many times its own length, within the trail
+	restLeast  = 20 * time.Millisecond
+)
+
+// rest is how long a loop stays quiet after a round of the given length, at least
+// least. On a machine that cannot keep up rounds grow, and more of the log goes
+// in each; but whoever comes as one begins waits for it, the rest and the next.
+func rest(round, least time.Duration) time.Duration {
+	return max(min(max(restFactor*round, least), trail-2*round), restLeast)
+}
 
 // sequencer numbers committed events: those of this store soon after their
 // commit, everybody's in a slow sweep, and a reader's own before it reads.
@@ -62,7 +77,7 @@ func (q *sequencer) run() {
 	sweep := time.NewTicker(sequenceSweep)
 	defer sweep.Stop()
 	q.sweep()
-	rest := sequenceEvery
+	pause := sequenceEvery
 	for {
 		select {
 		case <-q.closing:
@@ -73,12 +88,12 @@ func (q *sequencer) run() {
 		case <-q.wake:
 			// Let a burst gather: one search then numbers all of it.
 			select {
-			case <-time.After(rest):
+			case <-time.After(pause):
 			case <-q.closing:
 			}
 			begun := time.Now()
 			q.round()
-			rest = min(max(restFactor*time.Since(begun), sequenceEvery), sequenceMost)
+			pause = rest(time.Since(begun), sequenceEvery)
 		}
 	}
 }
@@ -88,14 +103,20 @@ func (q *sequencer) round() {
 	scopes := q.dirty
 	q.dirty = map[tenant.ID]tenant.Scope{}
 	q.mu.Unlock()
+	var g errgroup.Group
+	g.SetLimit(sequencers)
 	for _, scope := range scopes {
-		if err := q.number(context.Background(), scope); err != nil {
-			q.s.log.Warn("number audit events", "tenant", scope.ID().String(), "error", err)
-			q.poke(scope)
-			continue
-		}
-		q.summarise(scope.ID())
+		g.Go(func() error {
+			if err := q.number(context.Background(), scope); err != nil {
+				q.s.log.Warn("number audit events", "tenant", scope.ID().String(), "error", err)
+				q.poke(scope)
+				return nil
+			}
+			q.summarise(scope.ID())
+			return nil
+		})
 	}
+	_ = g.Wait()
 }
 
 // summarise is for listings alone: it may fail, and the next round makes good.
