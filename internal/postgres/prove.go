@@ -96,6 +96,9 @@ func (l log) Inclusion(ctx context.Context, seq int64) (audit.Inclusion, error) 
 		return audit.Inclusion{}, fault.New(fault.NotFound, "there is no record %d; the newest checkpoint covers %d", seq, c.Tree.N)
 	}
 	hashes := l.s.tenantTree(l.scope.ID(), c.Tree.N)
+	if err := hashes.fetch(ctx, l.s, seq-1); err != nil {
+		return audit.Inclusion{}, err
+	}
 	proof, err := merkle.Prover{Hashes: hashes, Tree: c.Tree}.Inclusion(ctx, seq-1)
 	if errors.Is(err, merkle.ErrCorrupt) {
 		l.s.tiles.forget(l.scope.ID())

@@ -3,8 +3,10 @@ package postgres
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit/merkle"
@@ -77,6 +79,36 @@ func (t *tiles) forget(id tenant.ID) {
 		}
 		e = next
 	}
+}
+
+// fetch reads the tiles that a proof for a leaf needs, and those that it does not
+// have, in one round trip: the leaf's, and at the tree's edge, of each level. What
+// is not there as it should be is left for the proof to stumble over.
+func (k keptTree) fetch(ctx context.Context, s *Store, leaf int64) error {
+	b := &pgx.Batch{}
+	b.Queue(setTenant, k.id.String())
+	for level := 0; k.size>>level > 0; level += merkle.BlockHeight {
+		last := (k.size>>level - 1) / tileHashes
+		for _, at := range slices.Compact([]int64{min(leaf>>level/tileHashes, last), last}) {
+			hashes := make([]tlog.Hash, min(k.size>>level-at*tileHashes, tileHashes))
+			key := tileKey{k.id, level, at}
+			if k.tiles.get(key, len(hashes)) != nil {
+				continue
+			}
+			sql, args := k.ask(level, at*tileHashes, len(hashes))
+			b.Queue(sql, args...).Query(func(r pgx.Rows) error {
+				if err := fill(r, at*tileHashes, hashes); err == nil {
+					k.tiles.put(key, hashes)
+				}
+				r.Close()
+				return r.Err()
+			})
+		}
+	}
+	if b.Len() == 1 {
+		return nil
+	}
+	return translate(s.pool.SendBatch(ctx, b).Close())
 }
 
 // keptTree is a tenant's tree of at least size leaves, by way of the tiles.

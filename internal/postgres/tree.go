@@ -67,14 +67,18 @@ func (s *Store) tenantTree(id tenant.ID, size int64) keptTree {
 	return keptTree{t, &s.tiles, id, size}
 }
 
-// ReadHashes fills dst; a row that is missing is merkle.ErrCorrupt.
-func (t tree) ReadHashes(ctx context.Context, level int, index int64, dst []tlog.Hash) error {
-	n := 0
-	sql, args := t.leaves, []any{index, int64(len(dst))}
-	if level > 0 {
-		sql, args = t.nodes, append(args, level)
+// ask is the query for n hashes from index on.
+func (t tree) ask(level int, index int64, n int) (sql string, args []any) {
+	if level == 0 {
+		return t.leaves, []any{index, int64(n)}
 	}
-	err := t.read(ctx, each(func(r pgx.Rows) error {
+	return t.nodes, []any{index, int64(n), level}
+}
+
+// fill reads the answer to ask; anything but all of dst is merkle.ErrCorrupt.
+func fill(rows pgx.Rows, index int64, dst []tlog.Hash) error {
+	n := 0
+	err := each(func(r pgx.Rows) error {
 		var at int64
 		var hash []byte
 		if err := r.Scan(&at, &hash); err != nil {
@@ -88,10 +92,20 @@ func (t tree) ReadHashes(ctx context.Context, level int, index int64, dst []tlog
 			hash = hash[tlog.HashSize:]
 		}
 		return nil
-	}), sql, args...)
+	})(rows)
+	if err == nil {
+		err = rows.Err()
+	}
 	if err == nil && n != len(dst) {
 		err = merkle.ErrCorrupt
 	}
+	return err
+}
+
+// ReadHashes fills dst; a row that is missing is merkle.ErrCorrupt.
+func (t tree) ReadHashes(ctx context.Context, level int, index int64, dst []tlog.Hash) error {
+	sql, args := t.ask(level, index, len(dst))
+	err := t.read(ctx, func(r pgx.Rows) error { return fill(r, index, dst) }, sql, args...)
 	if err != nil {
 		return fmt.Errorf("read %d hashes from %d of level %d: %w", len(dst), index, level, err)
 	}
