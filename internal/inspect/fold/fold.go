@@ -12,6 +12,7 @@
 package fold
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync"
 	"unicode/utf8"
@@ -173,6 +174,12 @@ func (t *Text) plain() {
 }
 
 func high(s []byte) bool {
+	const each = 0x8080808080808080
+	for ; len(s) >= 16; s = s[16:] {
+		if (binary.LittleEndian.Uint64(s)|binary.LittleEndian.Uint64(s[8:]))&each != 0 {
+			return true
+		}
+	}
 	for _, c := range s {
 		if c >= utf8.RuneSelf {
 			return true

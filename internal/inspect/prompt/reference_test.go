@@ -22,6 +22,24 @@ func plainMix(a, b uint32) uint32 {
 	return uint32(x >> 32)
 }
 
+// plainPrefix hashes the first four code points.
+func plainPrefix(word []byte) uint32 {
+	h, points := uint64(fnvOffset), 0
+	for _, c := range word {
+		if c < 0x80 || c >= 0xC0 {
+			points++
+		}
+		if points > 4 {
+			break
+		}
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	return fold32(h)
+}
+
 // plainWords lists the features of a segment's words, in the order of words.
 func plainWords(s *scan, f *fold.Text, sg segment, hits []hit) (out []uint32) {
 	add := func(h uint32) { out = append(out, h>>(32-tableBits)) }
@@ -59,7 +77,7 @@ func plainWords(s *scan, f *fold.Text, sg segment, hits []hit) (out []uint32) {
 			add(plainMix(seedC3+plainMix(q2, q1)*31, cls))
 		}
 		if t.kind == wordTok && t.end-t.start > 5 {
-			add(plainMix(seedStem, prefix(f.Bytes, &t)))
+			add(plainMix(seedStem, plainPrefix(f.Bytes[t.start:t.end])))
 		}
 		if shape := t.flags & (capsFlag | digitFlag | hiddenFlag); shape != 0 {
 			add(plainMix(seedShape, uint32(shape)))

@@ -1,6 +1,8 @@
 package prompt
 
 import (
+	"unicode/utf8"
+
 	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
 )
 
@@ -303,9 +305,26 @@ func (s *scan) trail(sg *segment) {
 	}
 }
 
+// smaller is the lower case of ASCII.
+var smaller = func() (t [256]byte) {
+	for i := range t {
+		if t[i] = byte(i); i >= 'A' && i <= 'Z' {
+			t[i] |= 0x20
+		}
+	}
+	return t
+}()
+
 // prefix hashes the first four code points of a long word.
 func prefix(b []byte, t *token) uint32 {
 	h := uint64(fnvOffset)
+	if p := b[t.start:t.end]; len(p) > 4 && (p[0]|p[1]|p[2]|p[3]) < utf8.RuneSelf && utf8.RuneStart(p[4]) {
+		h = (h ^ uint64(smaller[p[0]])) * fnvPrime
+		h = (h ^ uint64(smaller[p[1]])) * fnvPrime
+		h = (h ^ uint64(smaller[p[2]])) * fnvPrime
+		h = (h ^ uint64(smaller[p[3]])) * fnvPrime
+		return fold32(h)
+	}
 	points := 0
 	for i := t.start; i < t.end; i++ {
 		c := b[i]
