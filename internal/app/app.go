@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -319,8 +320,18 @@ func (a *App) tlsListener(certs string, clients *authn.ClientCerts) (*authn.List
 	}
 	lc := authn.ListenerConfig{CertFile: c.TLSCertFile, KeyFile: c.TLSKeyFile, Mode: mode, Clients: clients, Every: filesEvery, Now: c.Now, Log: a.log}
 	if len(c.ACMEDomains) > 0 && a.acme == nil {
+		var roots *x509.CertPool // nil: the system's
+		if c.ACMECAFile != "" {
+			text, err := os.ReadFile(c.ACMECAFile)
+			if err != nil {
+				return nil, fmt.Errorf("ACME_CA_FILE: %w", err)
+			}
+			if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(text) {
+				return nil, fmt.Errorf("ACME_CA_FILE: %s holds no PEM certificate", c.ACMECAFile)
+			}
+		}
 		a.acme, err = acme.New(acme.Config{
-			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory,
+			Domains: c.ACMEDomains, Email: c.ACMEEmail, Agreed: c.ACMEAgreed, Directory: c.ACMEDirectory, Roots: roots,
 			Dir: filepath.Join(c.Data, "acme"), Port: c.Port, Log: a.log,
 		})
 		if err != nil {

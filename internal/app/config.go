@@ -127,6 +127,7 @@ type Config struct {
 	ACMEEmail     string   `env:"ACME_EMAIL" example:"ops@example.com" doc:"account of ACME_DOMAINS"`
 	ACMEAgreed    bool     `env:"ACME_AGREED" envDefault:"false" example:"true" doc:"you have read the authority's terms"`
 	ACMEDirectory string   `env:"ACME_DIRECTORY" example:"https://acme.example.com/directory" doc:"the authority; default Let's Encrypt"`
+	ACMECAFile    string   `env:"ACME_CA_FILE" example:"/etc/openclaw/acme-ca.pem" doc:"certificates that ACME_DIRECTORY is trusted by; default the system's"`
 	ClientCAFile  string   `env:"CLIENT_CA_FILE" example:"/etc/openclaw/clients.pem" doc:"who signs client certificates (mTLS)"`
 	ClientCRLFile string   `env:"CLIENT_CRL_FILE" example:"/etc/openclaw/clients.crl" doc:"revoked client certificates"`
 	ClientCerts   string   `env:"CLIENT_CERTS" envDefault:"off" one:"off,optional,required" doc:"what the listener asks of clients"`

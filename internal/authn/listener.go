@@ -119,13 +119,29 @@ func serverCertificate(certPEM, keyPEM []byte, now time.Time) (*tls.Certificate,
 // TLSConfig is for http.Server.TLSConfig or tls.NewListener.
 func (l *Listener) TLSConfig() *tls.Config {
 	outer := l.build(nil, nil)
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.current(), nil }
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if l.c.GetCertificate != nil && len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == challenge {
+			return l.challenged(), nil
+		}
+		return l.current(), nil
+	}
 	// The outer config serves no handshake; http.Server insists on seeing a
 	// source of certificates in it, and a second mistake must not open a door.
 	if outer.GetCertificate == nil {
 		outer.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.certs.get(), nil }
 	}
 	return outer
+}
+
+// challenge is the protocol by which an authority asks whether a name is ours
+// (RFC 8737 section 4). Nothing is said after the handshake: whoever serves the
+// connection ends it.
+const challenge = "acme-tls/1"
+
+// challenged asks for no client certificate: the authority has none of ours. No
+// other protocol can be agreed on, so nobody gets past CertsRequired by it.
+func (l *Listener) challenged() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{challenge}, Time: l.c.Now, GetCertificate: l.c.GetCertificate, SessionTicketsDisabled: true}
 }
 
 // current rebuilds the config when certificate or CAs changed.

@@ -1,85 +1,33 @@
 package acme
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"github.com/Nissimmiracles/openclaw/internal/authn"
 	"github.com/Nissimmiracles/openclaw/internal/authn/localca"
+	"github.com/Nissimmiracles/openclaw/internal/testservers"
 )
 
-// pebble is Let's Encrypt's test authority, built from a module of its own. It
-// validates over real connections and has every certificate live for a few
-// seconds.
+// pebble is an authority, and who vouches for its own API.
 type pebble struct {
-	directory string
-	roots     *x509.CertPool
-	stop      func()
+	*testservers.Pebble
+	roots *x509.CertPool
 }
 
-// build builds pebble. Without the module at hand (no network) the test is
-// skipped; in CI that is a failure.
-func build(t *testing.T) string {
+func startPebble(t *testing.T, tlsPort int, life time.Duration) *pebble {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds and runs an authority")
-	}
-	bin := filepath.Join(t.TempDir(), "pebble")
-	cmd := exec.Command("go", "build", "-o", bin, "github.com/letsencrypt/pebble/v2/cmd/pebble")
-	cmd.Dir = filepath.Join("..", "..", "testservers", "pebble")
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("build pebble: %v\n%s", err, out)
-		}
-		t.Skipf("build pebble: %v\n%s", err, out)
-	}
-	return bin
-}
-
-// resolver answers every name with the loopback, over TCP, as pebble asks.
-func resolver(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	up, down := make(chan struct{}), make(chan struct{})
-	s := &dns.Server{Listener: l, NotifyStartedFunc: func() { close(up) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		a := new(dns.Msg)
-		a.SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA {
-			rr, _ := dns.NewRR(q.Question[0].Name + " 1 IN A 127.0.0.1")
-			a.Answer = append(a.Answer, rr)
-		}
-		_ = w.WriteMsg(a)
-	})}
-	go func() { defer close(down); _ = s.ActivateAndServe() }()
-	<-up
-	t.Cleanup(func() { _ = s.Shutdown(); <-down })
-	return l.Addr().String()
-}
-
-func startPebble(t *testing.T, bin string, tlsPort int, life time.Duration) *pebble {
-	t.Helper()
-	dir := t.TempDir()
-	ca, err := localca.Open(localca.Config{Dir: filepath.Join(dir, "ca")})
+	ca, err := localca.Open(localca.Config{Dir: filepath.Join(t.TempDir(), "ca")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,56 +35,7 @@ func startPebble(t *testing.T, bin string, tlsPort int, life time.Duration) *peb
 	if err != nil {
 		t.Fatal(err)
 	}
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := probe.Addr().String()
-	_ = probe.Close()
-	conf, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": api, "certificate": pair, "privateKey": pair, "httpPort": 1, "tlsPort": tlsPort,
-		"profiles": map[string]any{"default": map[string]any{"description": "short", "validityPeriod": int(life / time.Second)}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "pebble.json")
-	if err := os.WriteFile(file, conf, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "-config", file, "-dnsserver", resolver(t), "-strict")
-	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listening, drained := make(chan struct{}, 1), make(chan struct{})
-	go func() {
-		defer close(drained)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if strings.Contains(lines.Text(), "Listening on") {
-				listening <- struct{}{}
-				break
-			}
-		}
-		_, _ = io.Copy(io.Discard, out)
-	}()
-	p := &pebble{directory: "https://" + api + "/dir", roots: ca.Pool(), stop: sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		<-drained
-		_ = cmd.Wait()
-	})}
-	t.Cleanup(p.stop)
-	select {
-	case <-listening:
-	case <-drained:
-		t.Fatal("pebble ended at once")
-	}
-	return p
+	return &pebble{testservers.StartPebble(t, pair, tlsPort, life), ca.Pool()}
 }
 
 // site is a listener with a manager, as the platform wires them.
@@ -151,7 +50,7 @@ const host = "api.openclaw-test.com"
 func serve(t *testing.T, inner net.Listener, p *pebble, dir string) *site {
 	t.Helper()
 	m, err := New(Config{
-		Domains: []string{host}, Email: "ops@openclaw-test.com", Agreed: true, Directory: p.directory, Roots: p.roots,
+		Domains: []string{host}, Email: "ops@openclaw-test.com", Agreed: true, Directory: p.Directory, Roots: p.roots,
 		Dir: dir, Port: inner.Addr().(*net.TCPAddr).Port, Every: 300 * time.Millisecond,
 	})
 	if err != nil {
@@ -198,13 +97,12 @@ func (s *site) await(t *testing.T, what string, fits func(*x509.Certificate) boo
 // the serving port, served, renewed in time, and kept over a restart and while
 // the authority is away.
 func TestPebble(t *testing.T) {
-	bin := build(t)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := inner.Addr().(*net.TCPAddr).Port
-	p := startPebble(t, bin, port, 8*time.Second)
+	p := startPebble(t, port, 8*time.Second)
 	dir := filepath.Join(t.TempDir(), "acme")
 	s := serve(t, inner, p, dir)
 
@@ -222,7 +120,7 @@ func TestPebble(t *testing.T) {
 		t.Error("renewed after the first had ended")
 	}
 
-	p.stop()
+	p.Stop()
 	s.close()
 	inner, err = net.Listen("tcp", s.addr)
 	if err != nil {

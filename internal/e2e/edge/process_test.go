@@ -28,7 +28,11 @@ type process struct {
 // spawn runs `openclaw serve` and stops it with the test.
 func (w *world) spawn(t *testing.T, env map[string]string) *process {
 	t.Helper()
-	port, err := app.FreePort()
+	all := w.with(env)
+	port, err := strconv.Atoi(all["PORT"])
+	if port == 0 {
+		port, err = app.FreePort()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +43,6 @@ func (w *world) spawn(t *testing.T, env map[string]string) *process {
 	cmd := exec.Command(self, "serve")
 	cmd.Dir = w.dir
 	cmd.Env = []string{beOpenclaw + "=1", "HOME=" + w.dir, "PATH=" + os.Getenv("PATH")}
-	all := w.with(env)
 	all["PORT"] = strconv.Itoa(port)
 	for k, v := range all {
 		cmd.Env = append(cmd.Env, k+"="+v)

@@ -359,8 +359,12 @@ func (l *Listener) shake(c *Conn) net.Conn {
 		return nil
 	}
 	_ = c.SetDeadline(time.Time{})
-	if t.ConnectionState().NegotiatedProtocol == "h2" {
+	switch t.ConnectionState().NegotiatedProtocol {
+	case "h2":
 		return newFramed(t, c)
+	case "", "http/1.1":
+	default: // an authority's challenge, whose handshake is all there is to say
+		return nil
 	}
 	return &watchedTLS{watched{Conn: t, raw: c, watcher: framing.New(l.config.Limits)}, t}
 }
