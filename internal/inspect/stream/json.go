@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -66,10 +67,39 @@ type jsonParser struct {
 }
 
 func newJSON(limits Limits, patterns Patterns, visit Visit) *jsonParser {
-	p := &jsonParser{limits: limits.withDefaults(), patterns: patterns, visit: visit, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+	p := jsonParsers.Get().(*jsonParser)
+	p.limits, p.patterns, p.visit, p.seed = limits.withDefaults(), patterns, visit, maphash.MakeSeed()
 	p.alive, p.cover = patterns.root()
+	return p
+}
+
+// jsonParsers are ready but for what the document is read for: their memory is
+// most of what a short body's reading costs.
+var jsonParsers = sync.Pool{New: func() any {
+	p := &jsonParser{seen: map[uint64]struct{}{}}
 	p.w.show, p.place = p.show, p.where
 	return p
+}}
+
+// What a parser may keep of one document for the next.
+const (
+	keepKeys   = 64
+	keepText   = 8 << 10
+	keepFrames = 64
+)
+
+// release gives the parser back. Whoever calls it has no other use for it.
+func (p *jsonParser) release() {
+	if cap(p.hashes) > keepKeys || cap(p.w.buf) > keepText || cap(p.path) > keepText || cap(p.open) > keepFrames {
+		return
+	}
+	clear(p.seen)
+	clear(p.w.buf[:cap(p.w.buf)]) // the next document is somebody else's
+	*p = jsonParser{
+		open: p.open[:0], path: p.path[:0], hashes: p.hashes[:0], seen: p.seen, place: p.place,
+		w: window{buf: p.w.buf[:0], show: p.w.show},
+	}
+	jsonParsers.Put(p)
 }
 
 func (p *jsonParser) where() string { return string(p.path) }

@@ -146,6 +146,10 @@ func (r *Reader) Close() error {
 		buffers.Put(r.buf)
 	}
 	r.buf = nil
+	if p, ok := r.parser.(*jsonParser); ok {
+		p.release()
+	}
+	r.parser = nil
 	if r.err == nil || r.err == io.EOF {
 		r.err = fmt.Errorf("read the body: %w", io.ErrClosedPipe)
 	}

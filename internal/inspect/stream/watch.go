@@ -108,6 +108,7 @@ func (w *Watch) event(data []byte) (found bool) {
 	if p.write(data, 0) == nil {
 		_ = p.close()
 	}
+	p.release()
 	return found
 }
 
