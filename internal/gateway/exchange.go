@@ -34,12 +34,14 @@ type Exchange struct {
 	Decision  policy.Decision
 
 	gate    *Gateway
+	ids     [1]string // ID, as a header's values
 	slot    quota.Slot
 	cancel  context.CancelFunc
-	reached string       // the stage that refused, or "handler"
-	fault   *fault.Error // what was answered, when the answer is a refusal
-	settled bool         // its event is written, or will be by whoever wrote the change
-	trail   []string     // stages passed, for the test of their order
+	last    context.Context // see lasting
+	reached string          // the stage that refused, or "handler"
+	fault   *fault.Error    // what was answered, when the answer is a refusal
+	settled bool            // its event is written, or will be by whoever wrote the change
+	trail   []string        // stages passed, for the test of their order
 	guard   guard
 	owed    *plane.Promise // a plain read's record, promised before its answer
 

@@ -143,7 +143,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Writer = &x.guard
 	h := w.Header()
 	setSecure(h)
-	h.Set("X-Request-Id", x.ID)
+	x.ids[0] = x.ID
+	h["X-Request-Id"] = x.ids[:]
 	defer g.close(x)
 
 	for i, s := range g.stages {

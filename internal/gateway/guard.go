@@ -88,22 +88,25 @@ var errLeaked = errors.New("the answer holds what the prompt keeps to itself")
 
 // secure is sent with every answer. The API renders nothing, so its policy
 // allows nothing; pages set their own Content-Security-Policy over this one.
-var secure = http.Header{
-	"Strict-Transport-Security":    {"max-age=63072000; includeSubDomains"},
-	"X-Content-Type-Options":       {"nosniff"},
-	"X-Frame-Options":              {"DENY"},
-	"Referrer-Policy":              {"no-referrer"},
-	"Permissions-Policy":           {"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"},
-	"Content-Security-Policy":      {"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"},
-	"Cross-Origin-Resource-Policy": {"same-origin"},
-	"Cross-Origin-Opener-Policy":   {"same-origin"},
-	"Cache-Control":                {"no-store"},
+var secure = [...]struct {
+	name  string
+	value []string
+}{
+	{"Strict-Transport-Security", []string{"max-age=63072000; includeSubDomains"}},
+	{"X-Content-Type-Options", []string{"nosniff"}},
+	{"X-Frame-Options", []string{"DENY"}},
+	{"Referrer-Policy", []string{"no-referrer"}},
+	{"Permissions-Policy", []string{"accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"}},
+	{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"}},
+	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
+	{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
+	{"Cache-Control", []string{"no-store"}},
 }
 
 // setSecure shares the value slices between answers: handlers replace header
 // values with Set, they never append to these.
 func setSecure(h http.Header) {
-	for k, v := range secure {
-		h[k] = v[:1:1]
+	for i := range secure {
+		h[secure[i].name] = secure[i].value[:1:1]
 	}
 }

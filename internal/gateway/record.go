@@ -81,6 +81,14 @@ func (x *Exchange) settleRefusal(status int) error {
 	return err
 }
 
+// lasting is the request's context without its end.
+func (x *Exchange) lasting() context.Context {
+	if x.last == nil {
+		x.last = context.WithoutCancel(x.Request.Context())
+	}
+	return x.last
+}
+
 // plainRead: nobody else records this exchange.
 func (x *Exchange) plainRead() bool { return !x.settled && x.Route != nil && !x.Route.public() }
 
@@ -97,7 +105,7 @@ func (x *Exchange) settleRead(status int) error {
 	if !x.plainRead() || x.Scope.Check() != nil {
 		return nil
 	}
-	ctx := context.WithoutCancel(x.Request.Context())
+	ctx := x.lasting()
 	// Both answer from memory, and bound the time of asking the database.
 	if s, err := x.Room.AuditSettings(ctx); err == nil && !s.DurableReads {
 		p, err := x.Room.Promise(ctx)
@@ -200,7 +208,7 @@ func (g *Gateway) record(x *Exchange) {
 	}
 	if x.owed != nil {
 		x.settled = true
-		if err := x.owed.Keep(context.WithoutCancel(x.Request.Context()), x.readEvent(x.guard.status)); err != nil {
+		if err := x.owed.Keep(x.lasting(), x.readEvent(x.guard.status)); err != nil {
 			g.cfg.Logger.Error("a read could not be recorded", "request_id", x.ID, "error", err)
 		}
 	}

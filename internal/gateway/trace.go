@@ -15,18 +15,19 @@ type Trace struct {
 
 // String is the traceparent to hand on.
 func (t Trace) String() string {
-	flags := "00"
 	if t.Sampled {
-		flags = "01"
+		return "00-" + t.ID + "-" + t.Span + "-01"
 	}
-	return "00-" + t.ID + "-" + t.Span + "-" + flags
+	return "00-" + t.ID + "-" + t.Span + "-00"
 }
 
 // identify names a request: the caller's id and trace, or new ones.
 func identify(h http.Header) (id string, t Trace) {
 	var b [40]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails (Go 1.24)
-	fresh := hex.EncodeToString(b[:])
+	var text [2 * len(b)]byte
+	hex.Encode(text[:], b[:])
+	fresh := string(text[:])
 	return requestID(h.Get("X-Request-Id"), fresh[:32]), readTrace(h.Get("Traceparent"), fresh[32:64], fresh[64:])
 }
 

@@ -86,7 +86,8 @@ func (d Decision) WriteHeader(h http.Header) {
 	if d.Policy == nil || d.Plan == nil {
 		return
 	}
-	h["Ratelimit-Policy"] = []string{d.Plan.header}
+	values := []string{d.Plan.header, ""} // of two fields, in one piece
+	h["Ratelimit-Policy"] = values[:1:1]
 	b := make([]byte, 0, 64)
 	b = append(b, '"')
 	b = append(b, d.Policy.Name...) // a word: needs no escaping
@@ -100,7 +101,8 @@ func (d Decision) WriteHeader(h http.Header) {
 		b = append(b, ";t="...)
 		b = strconv.AppendInt(b, seconds(wait), 10)
 	}
-	h["Ratelimit"] = []string{string(b)}
+	values[1] = string(b)
+	h["Ratelimit"] = values[1:]
 	if !d.Allowed() {
 		h["Retry-After"] = []string{strconv.FormatInt(max(1, seconds(d.RetryAfter)), 10)}
 	}
