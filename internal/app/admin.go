@@ -100,6 +100,7 @@ func (a *Admin) Block(ctx context.Context, ev audit.Event, p netip.Prefix, lengt
 
 // Lift ends a block on every replica.
 func (a *Admin) Lift(ctx context.Context, ev audit.Event, p netip.Prefix) error {
+	p = shield.NormalPrefix(p)
 	ev.Type, ev.Severity, ev.Resource, ev.Reason = audit.DDoSBlocked, audit.Warning, "block/"+p.String(), "lifted"
 	_, err := a.House.Act(ctx, ev, func(ctx context.Context) (audit.Outcome, map[string]any, error) {
 		err := a.Store.Blocks().Lift(ctx, p, "operator "+ev.Actor.Name)

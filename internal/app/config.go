@@ -19,6 +19,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/Nissimmiracles/openclaw/internal/audit"
+	"github.com/Nissimmiracles/openclaw/internal/shield"
 )
 
 // Secret is a value that is never shown: it prints as whether it is set.
@@ -191,10 +192,10 @@ func parseNetworks(text string) (Networks, error) {
 			continue
 		}
 		p, err := netip.ParsePrefix(s)
-		if err != nil {
+		if p = shield.NormalPrefix(p); err != nil || !p.IsValid() { // ::ffff:0:0/96 is 0.0.0.0/0
 			return nil, fmt.Errorf("%q is not an address or network", s)
 		}
-		out = append(out, p.Masked())
+		out = append(out, p)
 	}
 	return out, nil
 }
