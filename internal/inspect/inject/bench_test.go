@@ -77,6 +77,8 @@ func hostile(n int) map[string]string {
 		"fullwidth": rep("＜ａ＞"),
 		"template":  rep("{{a"),
 		"call":      rep("alert("),
+		"row":       rep(";"),
+		"row-lines": rep(";;\n*/"),
 	}
 }
 

@@ -72,18 +72,20 @@ type hit struct {
 
 // scan is the state of one inspection, kept in a pool.
 type scan struct {
-	lex   lexer
-	view  *view
-	toks  [window]token
-	n     int // tokens held
-	base  int // tokens shifted out: 0 means toks[0] is the text's first
-	hits  [ruleCount]hit
-	dirty bool
-	views [maxDepth + 4]view
-	bufs  [maxDepth + 4][]byte
-	offs  [maxDepth + 4][]int32
-	x     xssState
-	work  int // bytes and tokens looked at, for the test that it is linear
+	lex  lexer
+	view *view
+	toks [window]token
+	n    int // tokens held
+	base int // tokens shifted out: 0 means toks[0] is the text's first
+	// semiTo is what follows the row of semicolons met last in these tokens.
+	semiTo int
+	hits   [ruleCount]hit
+	dirty  bool
+	views  [maxDepth + 4]view
+	bufs   [maxDepth + 4][]byte
+	offs   [maxDepth + 4][]int32
+	x      xssState
+	work   int // bytes and tokens looked at, for the test that it is linear
 }
 
 var pool = sync.Pool{New: func() any { return new(scan) }}

@@ -20,6 +20,7 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 			s.n++
 		}
 		to := s.n
+		s.semiTo = 0
 		if !over {
 			to -= lookAhead
 		}

@@ -2,9 +2,14 @@ package inject
 
 // stacked judges what follows a semicolon.
 func (s *scan) stacked(i int) {
-	j := i + 1
-	for s.at(j).kind == tComment || s.at(j).kind == tSemi {
-		j++
+	// All of a row of semicolons have the same statement behind them: who looked
+	// for it anew at each would look as often as the row is long, squared.
+	j := s.semiTo
+	if j <= i {
+		for j = i + 1; s.at(j).kind == tComment || s.at(j).kind == tSemi; j++ {
+			s.work++
+		}
+		s.semiTo = j
 	}
 	n := s.at(j)
 	if n.kind != tKey || n.class&cStmt == 0 && n.id != kIf && n.id != kCase && n.id != kWhile {
