@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -71,6 +72,11 @@ func newPassage(ur *upstream.Route) *passage {
 		}
 	}
 	return p
+}
+
+// quiet: of this request nothing is looked at.
+func (p *passage) quiet(r *http.Request) bool {
+	return p.err == nil && !p.upstream.WAF && len(p.wants) == 0 && (p.body == nil || noBody(r))
 }
 
 func (b *bodyWants) add(place int, kinds []string) error {
