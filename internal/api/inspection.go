@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -218,6 +220,18 @@ func (a *API) storeInspection(ctx context.Context, x *gateway.Exchange, s inspec
 		"allowed_spans": int64(len(s.Allowed)), "shadow": !s.ShadowUntil.IsZero(), "encode_entities": s.EncodeEntities}
 	for k, d := range s.Action {
 		ev.Details["action_"+string(k)] = d.String()
+	}
+	if !s.ShadowUntil.IsZero() {
+		ev.Details["shadow_until"] = s.ShadowUntil.UTC().Format(time.RFC3339)
+	}
+	// which texts pass and who answers for each: a digest, never the text
+	var spans []string
+	for _, a := range s.Allowed[:min(len(s.Allowed), 64)] {
+		sum := sha256.Sum256([]byte(a.Text))
+		spans = append(spans, hex.EncodeToString(sum[:])+" "+a.Owner)
+	}
+	if len(spans) > 0 {
+		ev.Details["allowed"] = spans
 	}
 	doc := plane.Document{Kind: settingKind, ID: inspectionID, Data: data, Version: version}
 	err = x.Change(ctx, ev, func(tx plane.Tx) (err error) {

@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/Nissimmiracles/openclaw/internal/app"
+	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 )
 
@@ -100,10 +105,17 @@ func textOf(c *cobra.Command, args []string) (string, error) {
 func appealCommand() *cobra.Command {
 	var (
 		kind, trust, label, dir string
+		request, in             string
 		consent                 bool
+		f                       adminFlags
 	)
 	c := &cobra.Command{
 		Use: "appeal [TEXT]", Short: "File a text that was judged wrongly as a new test case",
+		Long: `File a text that was judged wrongly as a new test case: the argument, or standard input.
+
+No log holds the text, so whoever wrote it hands it over again. With --request the
+case is one of a block: the tenant's own log has to hold it under that request id,
+for just this text. A block of another tenant is as one that never was.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := detector(kind)
@@ -121,6 +133,14 @@ func appealCommand() *cobra.Command {
 			text, err := textOf(c, args)
 			if err != nil {
 				return err
+			}
+			if (request == "") != (in == "") {
+				return usage{errors.New("--request and --tenant go together: whose log holds the block")}
+			}
+			if request != "" {
+				if err := inTenant(c, &f, in, func(ctx context.Context, _ *app.Admin, t inside) error { return blocked(ctx, t, d.Kind(), request, text) }); err != nil {
+					return err
+				}
 			}
 			v := d.Inspect(text, from)
 			owner := "unknown"
@@ -147,5 +167,25 @@ func appealCommand() *cobra.Command {
 	c.Flags().StringVar(&label, "label", "innocent", "what it should have been: innocent or attack")
 	c.Flags().StringVar(&dir, "dir", "appeals", "folder of test cases")
 	c.Flags().BoolVar(&consent, "consent", false, "whoever wrote the text agrees that it is kept")
+	c.Flags().StringVar(&request, "request", "", "id of the request that was refused")
+	c.Flags().StringVar(&in, "tenant", "", "tenant whose log holds the refusal, by name or id")
+	c.Flags().StringVar(&f.data, "data", "", "data folder of a running `openclaw dev`, in place of DATABASE_URL")
 	return c
+}
+
+// blocked says whether the tenant's log holds the block of a text.
+func blocked(ctx context.Context, t inside, kind inspect.Kind, request, text string) error {
+	typ := map[inspect.Kind]audit.Type{inspect.Prompt: audit.PromptInjectionDetected, inspect.SQL: audit.SQLInjectionDetected, inspect.XSS: audit.XSSDetected}[kind]
+	events, _, err := t.room.Log().Events(ctx, audit.Query{Types: []audit.Type{typ}, RequestID: request, Limit: 100})
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(text))
+	for _, ev := range events {
+		var d struct{ Digest string }
+		if ev.Outcome == audit.Refused && json.Unmarshal(ev.Details, &d) == nil && d.Digest == hex.EncodeToString(sum[:]) {
+			return nil
+		}
+	}
+	return hint(fmt.Errorf("the log of %s holds no %s block of this text under that request", t.room.Scope().Name(), kind), "the text has to be the one that was refused, byte for byte")
 }
