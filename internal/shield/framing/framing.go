@@ -119,6 +119,10 @@ func (w *Watcher) Phase() Phase {
 // Upgrading says whether the last head asked to leave HTTP/1 (Upgrade).
 func (w *Watcher) Upgrading() bool { return w.upgrade }
 
+// Decline notes that the server answers in HTTP/1: what looks like an agreement
+// later on is content.
+func (w *Watcher) Decline() { w.upgrade = false }
+
 // Release stops watching: the server has agreed to another protocol.
 func (w *Watcher) Release() { w.state, w.line = opaque, nil }
 

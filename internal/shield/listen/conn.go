@@ -245,8 +245,12 @@ func (c *watched) Read(p []byte) (int, error) {
 // Write looks for the answer that leaves HTTP/1.
 func (c *watched) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	if c.watcher.Upgrading() && bytes.HasPrefix(p, []byte("HTTP/1.1 101 ")) {
+	switch {
+	case !c.watcher.Upgrading():
+	case bytes.HasPrefix(p, []byte("HTTP/1.1 101 ")):
 		c.watcher.Release()
+	case !bytes.HasPrefix(p, []byte("HTTP/1.1 1")): // no informational answer: the final one, whose content somebody else writes
+		c.watcher.Decline()
 	}
 	c.mu.Unlock()
 	return c.Conn.Write(p)

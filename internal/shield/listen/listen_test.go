@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -381,5 +382,32 @@ func TestCloseEndsHandshakes(t *testing.T) {
 	}
 	if n := l.Counters().Open; n != 0 {
 		t.Fatalf("%d places taken", n)
+	}
+}
+
+// An answer whose content looks like an agreement to leave HTTP/1 is no
+// agreement: the connection is watched on.
+func TestContentIsNoUpgrade(t *testing.T) {
+	t.Parallel()
+	const content = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n"
+	h := open(t, build{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.WriteString(w, content) // a write of its own
+	})})
+	c := h.must(attacker, "http/1.1")
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+	br := bufio.NewReader(c)
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(res.Body); err != nil || string(got) != content {
+		t.Fatalf("%q %v", got, err)
+	}
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET")
+	_, _ = io.ReadAll(br)
+	if n := h.listen.Counters().Violation; n != 1 {
+		t.Errorf("%d violations, want 1", n)
 	}
 }
