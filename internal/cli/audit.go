@@ -311,8 +311,12 @@ func keptSize(path string) (int64, error) {
 	return 0, fmt.Errorf("%s is no checkpoint", path)
 }
 
-// whole writes a file that appears only when it is complete.
+// whole writes a file that appears only when it is complete. What is there and is
+// no file stays: root would put one in the place of /dev/stdout.
 func whole(path string, write func(io.Writer) error) (size int64, err error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is there and is no regular file", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return 0, err
