@@ -13,8 +13,8 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/openclaw and bin/openclaw-verify
-	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openclaw
-	@cd verify && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/openclaw-verify ./cmd/openclaw-verify
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openclaw
+	@cd verify && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../bin/openclaw-verify ./cmd/openclaw-verify
 
 .PHONY: run
 run: build ## build and start everything on this machine
