@@ -268,6 +268,14 @@ func BenchmarkProve(b *testing.B) {
 			b.ReportMetric(float64(32*len(in.Proof)), "bytes")
 		}
 	})
+	b.Run("inclusion_cold", func(b *testing.B) { // no tile in this process; pages as the machine has them
+		for n := 0; b.Loop(); n++ {
+			s.ForgetTiles(scope.ID())
+			if _, err := r.Log().Inclusion(ctx, int64(1+n*7919_7919%size)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("consistency", func(b *testing.B) {
 		for n := 0; b.Loop(); n++ {
 			if _, err := r.Log().Consistency(ctx, int64(1+n*7919_7919%size), 0); err != nil {
