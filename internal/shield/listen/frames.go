@@ -17,6 +17,7 @@ const (
 	// most of them in answer to what we sent: see owed.
 	controlBurst  = 1000
 	controlPerSec = 50
+	unservedCost  = 10
 	// A client may set up a request that is served, and answer a frame of ours with a WINDOW_UPDATE for the stream,
 	// one for the connection, and a PING that measures the link; and update its
 	// windows again for every few KB of a long one.
@@ -117,10 +118,13 @@ func (c *framed) came(f framing.Frame) {
 }
 
 // excused forgives a stream without a handler where the budget of control
-// frames has room for it.
+// frames has room for it. One costs as much as ten: a head of a few bytes may
+// ask for a great one to be unpacked.
 func (c *framed) excused() bool {
 	c.raw.unserved.Add(-1)
-	c.charge()
+	for range unservedCost {
+		c.charge()
+	}
 	return !c.bad
 }
 
