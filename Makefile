@@ -59,6 +59,16 @@ eval: ## write docs/DETECTION.md: error rates by source, cross-validated
 	$(GO) run ./internal/inspect/train eval
 	$(GO) run ./internal/inspect/inject/eval -write
 
+.PHONY: detection
+detection: ## train and eval from one set of folds
+	$(GO) run ./internal/inspect/train all
+	$(GO) run ./internal/inspect/inject/eval -write
+
+.PHONY: peers
+peers: ## judge other offline detectors over the same texts (needs python3 and PyPI)
+	scores=$$(mktemp) && trap 'rm -f "$$scores"' EXIT && \
+	OPENCLAW_SCORES=$$scores $(GO) run ./internal/inspect/train folds && internal/inspect/train/peers.sh $$scores
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
