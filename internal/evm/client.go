@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -166,6 +167,8 @@ func (c *Client) Head(ctx context.Context) (uint64, error) {
 	return uint64(n), c.call(ctx, &n, "eth_blockNumber")
 }
 
+var isHash = regexp.MustCompile(`^0x[0-9a-fA-F]{64}$`)
+
 // Mined finds a transaction in the chain as it is now: the block of its receipt
 // is asked for again by number, so that a receipt kept from a lost fork does not
 // count.
@@ -184,6 +187,9 @@ func (c *Client) Mined(ctx context.Context, hash string) (*anchor.Mined, error) 
 	}
 	if b == nil || b.Hash != r.BlockHash || !strings.EqualFold(r.Hash, hash) {
 		return nil, nil
+	}
+	if !isHash.MatchString(b.Hash) { // it is stored and shown
+		return nil, fmt.Errorf("%w: its block's hash is none", anchor.ErrAway)
 	}
 	paid, n := uint64(r.GasUsed)*uint64(r.Price), uint64(r.GasUsed)
 	if n != 0 && paid/n != uint64(r.Price) {
