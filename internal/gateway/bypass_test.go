@@ -88,11 +88,18 @@ func TestNoWayAround(t *testing.T) {
 		"a batch":                   {"POST", "/chat/x", func(a string) string { return `[` + message(a) + `]` }, json_, p, false},
 		"content nested":            {"POST", "/chat/x", func(a string) string { return `{"messages":[{"content":{"a":[[[` + quote(a) + `]]]}}]}` }, json_, p, false},
 		"content in a key":          {"POST", "/chat/x", func(a string) string { return `{"messages":[{"content":{` + quote(a) + `:1}}]}` }, json_, p, false},
-		"json in a string":          {"POST", "/chat/x", func(a string) string { return message(message(a)) }, json_, p, false},
-		"twice escaped":             {"POST", "/chat/x", func(a string) string { return message(quote(quote(a))) }, json_, p, false},
-		"note in another case":      {"POST", "/chat/x", func(a string) string { return `{"NOTE":` + quote(a) + `}` }, json_, union, false},
-		"note in a list":            {"POST", "/chat/x", func(a string) string { return `{"note":[{"x":` + quote(a) + `}]}` }, json_, union, false},
-		"note's key":                {"POST", "/chat/x", func(a string) string { return `{"note":{` + quote(a) + `:0}}` }, json_, union, false},
+		"content in parts": {"POST", "/chat/x", func(a string) string {
+			return `{"messages":[{"content":[{"type":"text","text":` + quote(a[:13]) + `},{"type":"text","text":` + quote(a[13:]) + `}]}]}`
+		}, json_, p, false},
+		"content letter by letter": {"POST", "/chat/x", func(a string) string {
+			b, _ := json.Marshal(strings.Split(a, ""))
+			return `{"messages":[{"content":` + string(b) + `}]}`
+		}, json_, p, false},
+		"json in a string":     {"POST", "/chat/x", func(a string) string { return message(message(a)) }, json_, p, false},
+		"twice escaped":        {"POST", "/chat/x", func(a string) string { return message(quote(quote(a))) }, json_, p, false},
+		"note in another case": {"POST", "/chat/x", func(a string) string { return `{"NOTE":` + quote(a) + `}` }, json_, union, false},
+		"note in a list":       {"POST", "/chat/x", func(a string) string { return `{"note":[{"x":` + quote(a) + `}]}` }, json_, union, false},
+		"note's key":           {"POST", "/chat/x", func(a string) string { return `{"note":{` + quote(a) + `:0}}` }, json_, union, false},
 		// forms that frameworks make structures of
 		"form, brackets": {"POST", "/chat/x", func(a string) string { return "messages[0][content]=" + url.QueryEscape(a) }, kind("application/x-www-form-urlencoded"), p, false},
 		"form, dots":     {"POST", "/chat/x", func(a string) string { return "Messages.0.content=" + url.QueryEscape(a) }, kind("application/x-www-form-urlencoded"), p, false},

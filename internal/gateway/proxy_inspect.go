@@ -74,6 +74,9 @@ func (j *judge) upstreamBody(want *bodyWants, limit int64) error {
 		j.x.watch = &stream.Watch{}
 	}
 	visit := func(p stream.Piece) error {
+		if p.Joined {
+			return j.piece(p, p.Cover&want.prompt != 0, false, false)
+		}
 		if p.Cover&want.prompt != 0 {
 			j.plant(p.Text)
 		}

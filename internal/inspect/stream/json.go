@@ -64,6 +64,9 @@ type jsonParser struct {
 	cover   Cover
 	w       window
 	place   func() string // p.where, bound once
+
+	joining int // how many containers are open at the place whose strings are joined; 0: none
+	parts   []parts
 }
 
 func newJSON(limits Limits, patterns Patterns, visit Visit) *jsonParser {
@@ -111,7 +114,10 @@ func (p *jsonParser) show(text string, at int) error {
 	if p.isKey {
 		return nil // shown once it is whole
 	}
-	return p.visit(Piece{Text: text, Cover: p.patterns.text(p.alive, p.cover), At: at, where: p.place})
+	if err := p.visit(Piece{Text: text, Cover: p.patterns.text(p.alive, p.cover), At: at, where: p.place}); err != nil || p.joining == 0 {
+		return err
+	}
+	return p.gather(text)
 }
 
 func invalid(what string) error { return fault.New(fault.Invalid, "%s", what) }
@@ -276,6 +282,9 @@ func (p *jsonParser) value(c byte, at int64) error {
 		p.open = append(p.open, frame{
 			object: c == '{', index: -1, path: len(p.path), keys: len(p.hashes), serial: p.serial * 0x9E3779B97F4A7C15, alive: p.alive, cover: p.cover,
 		})
+		if p.joining == 0 && p.patterns.wide && p.cover&^p.patterns.all != 0 {
+			p.joining = len(p.open)
+		}
 		p.state = wantElement
 		if c == '{' {
 			p.state = wantMember
@@ -316,6 +325,11 @@ func (p *jsonParser) more(c byte, at int64) error {
 }
 
 func (p *jsonParser) pop() error {
+	if p.joining == len(p.open) {
+		if err := p.joined(); err != nil {
+			return err
+		}
+	}
 	f := p.open[len(p.open)-1]
 	p.open = p.open[:len(p.open)-1]
 	for _, h := range p.hashes[f.keys:] {

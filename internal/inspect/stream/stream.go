@@ -41,6 +41,9 @@ type Piece struct {
 	Key   bool  // the name of a member or field, or of a file
 	Cover Cover // the patterns that this place, or one above it, matches
 	At    int   // of Text in the whole string, in bytes
+	// Joined says that Text is several strings below one covered place, each of
+	// which was a piece before: a reader may take them for one text.
+	Joined bool
 
 	where func() string
 }
