@@ -33,7 +33,7 @@ func peers() string {
 		panic(err) // embedded, and read by a test
 	}
 	var w strings.Builder
-	fmt.Fprintf(&w, "### Beside other offline detectors\n\nMeans over sources on a sample of the same texts (at most 150 of each source and label: %d attacks, %d benign), and the over-defence set. Versions are pinned in `internal/inspect/train/peers.sh`, which installs them into a folder of its own and measures: `OPENCLAW_SCORES=/tmp/scores.jsonl go run ./internal/inspect/train folds && internal/inspect/train/peers.sh /tmp/scores.jsonl`. Each decides by its own default settings; texts a second are of one core, through their own language.\n\n| detector | kind | recall | FPR | balanced | over-defence: pass | texts/s |\n|---|---|---:|---:|---:|---:|---:|\n", all.Attacks, all.Benign)
+	fmt.Fprintf(&w, "### Beside other offline detectors\n\nMeans over sources on a sample of the same texts (at most 150 of each source and label: %d attacks, %d benign), and the over-defence set. Versions are pinned in `internal/inspect/train/peers.sh`, which installs them into a folder of its own and measures: `make peers`. Each decides by its own default settings; texts a second are of one core, through their own language.\n\n| detector | kind | recall | FPR | balanced | over-defence: pass | texts/s |\n|---|---|---:|---:|---:|---:|---:|\n", all.Attacks, all.Benign)
 	for _, p := range all.Peers {
 		texts := "see above"
 		if p.Texts > 0 {
