@@ -39,7 +39,7 @@ const (
 
 func (g *Gateway) inspect(x *Exchange) (err error) {
 	in := g.cfg.Inspection
-	if in == nil || x.probe() || x.upstream != nil && x.passage.quiet(x.Request) {
+	if in == nil || x.probe() {
 		return nil
 	}
 	var settings inspect.Settings

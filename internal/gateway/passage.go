@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"net/http"
 	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -72,12 +71,6 @@ func newPassage(ur *upstream.Route) *passage {
 		}
 	}
 	return p
-}
-
-// quiet: of this request nothing is looked at. One that asks for another protocol
-// says its content later.
-func (p *passage) quiet(r *http.Request) bool {
-	return p.err == nil && !p.upstream.WAF && len(p.wants) == 0 && (p.body == nil || noBody(r) && len(r.Header["Upgrade"]) == 0)
 }
 
 func (b *bodyWants) add(place int, kinds []string) error {
