@@ -96,6 +96,7 @@ func (k keptTree) fetch(ctx context.Context, s *Store, leaf int64) error {
 				continue
 			}
 			sql, args := k.ask(level, at*tileHashes, len(hashes))
+			//sqllint:allow the tree's own statements are constants, which ask chooses from
 			b.Queue(sql, args...).Query(func(r pgx.Rows) error {
 				if err := fill(r, at*tileHashes, hashes); err == nil {
 					k.tiles.put(key, hashes)
