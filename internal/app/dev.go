@@ -162,12 +162,7 @@ func startPostgres(ctx context.Context, c Config, log *slog.Logger, say func(str
 	if o.Major == 0 {
 		say("starting a private PostgreSQL %s in %s", bin.Version, data)
 	}
-	s, err := pgserver.Start(ctx, pgserver.Config{Data: data, Binaries: bin, Logger: log})
-	var busy *pgserver.InUseError
-	if errors.As(err, &busy) {
-		return nil, fmt.Errorf("%w; stop that one, or give this one another folder with --data", err)
-	}
-	return s, err
+	return pgserver.Start(ctx, pgserver.Config{Data: data, Binaries: bin, Logger: log})
 }
 
 func ensureSigningKey(path string, say func(string, ...any)) (string, error) {

@@ -310,6 +310,9 @@ func blockList() *cobra.Command {
 				}
 				return printJSON(c.OutOrStdout(), bs)
 			}
+			if len(bs) == 0 {
+				fmt.Fprintln(c.ErrOrStderr(), "openclaw: nothing is blocked")
+			}
 			for _, b := range bs {
 				fmt.Fprintf(c.OutOrStdout(), "%-20s until %s  %-20s %s\n", b.Prefix, b.Until.UTC().Format(time.RFC3339), b.Owner, b.Reason)
 			}

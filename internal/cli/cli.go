@@ -58,7 +58,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	context.AfterFunc(ctx, stop)
 	root := newRoot(in, out, errw)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -73,7 +73,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	case errors.As(err, &h):
 		fmt.Fprintln(errw, "openclaw: hint:", h.hint)
 	case errors.As(err, &u), strings.HasPrefix(err.Error(), "unknown command"):
-		fmt.Fprintln(errw, "openclaw: hint: `openclaw help` lists the commands, `openclaw COMMAND --help` their flags")
+		fmt.Fprintf(errw, "openclaw: hint: `%s --help` shows what it takes\n", ran.CommandPath())
 		return exitUsage
 	}
 	return exitFailed
@@ -105,6 +105,17 @@ func newRoot(in io.Reader, out, errw io.Writer) *cobra.Command {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
+	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show how to use a command", RunE: func(_ *cobra.Command, args []string) error {
+		c, rest, err := root.Find(args)
+		if err == nil && len(rest) > 0 {
+			err = fmt.Errorf("unknown command %q for %q", rest[0], c.CommandPath())
+		}
+		if err != nil {
+			return usage{err}
+		}
+		c.InitDefaultHelpFlag()
+		return c.Help()
+	}})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
 	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), inspectCommand(), auditCommand(), configCommand(), versionCommand())
 	return root

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -68,7 +70,9 @@ func devCommand() *cobra.Command {
 			}
 			flags := c.Flags()
 			if flags.Changed("port") {
-				cfg.Port = port
+				if cfg.Port = port; port < 0 || port > 65535 {
+					return usage{fmt.Errorf("--port %d is no port", port)}
+				}
 			}
 			// Platforms side by side must not fight for one metrics port.
 			switch {
@@ -82,6 +86,12 @@ func devCommand() *cobra.Command {
 					return err
 				}
 			}
+			// Before a database is made for it.
+			l, err := net.Listen("tcp", net.JoinHostPort(cfg.Listen, strconv.Itoa(cfg.Port)))
+			if err != nil {
+				return hint(err, "another openclaw? choose another port, `--port 0` finds a free one")
+			}
+			_ = l.Close()
 			return runDev(c.Context(), cfg, c.OutOrStdout(), c.ErrOrStderr(), asJSON)
 		},
 	}
@@ -103,7 +113,7 @@ func runDev(ctx context.Context, cfg app.Config, out, errw io.Writer, asJSON boo
 		if ctx.Err() != nil {
 			return nil // Ctrl-C while starting
 		}
-		return hint(err, "another data folder starts from nothing: openclaw dev --data DIR")
+		return hint(err, "`openclaw dev --data DIR` starts from nothing in another folder")
 	}
 	defer d.Stop()
 	ctx, cancel := context.WithCancelCause(ctx)
