@@ -50,9 +50,10 @@ type framed struct {
 
 	spent int64 // of the control budget: Unix nanoseconds, as a limiter's tat
 
-	last   uint32 // the newest stream
-	blocks int    // CONTINUATIONs of the block under way
-	block  int64  // its bytes
+	last    uint32 // the newest stream
+	cancels int    // streams that the client reset
+	blocks  int    // CONTINUATIONs of the block under way
+	block   int64  // its bytes
 
 	recent [resetsKept]uint32 // net/http's one writing goroutine
 	oldest int
@@ -112,6 +113,9 @@ func (c *framed) came(f framing.Frame) {
 		if f.Flags&framing.Ack == 0 {
 			c.charge()
 		}
+	case framing.ResetFrame:
+		c.cancels++
+		c.charge()
 	default:
 		c.charge()
 	}
@@ -155,7 +159,14 @@ func (c *framed) end(o shield.Offence) {
 	}
 	c.bad = true
 	c.raw.gone.Store(true) // its streams end with it
-	c.raw.listener.counters.frames.Add(1)
+	// Cancelled before a handler saw them, which is quicker than counting those
+	// that one did.
+	if o == shield.FrameFlood && c.cancels > c.raw.listener.config.ResetBurst {
+		o = shield.RapidReset
+		c.raw.listener.counters.reset.Add(1)
+	} else {
+		c.raw.listener.counters.frames.Add(1)
+	}
 	c.raw.listener.config.Guard.Report(c.raw.addr, o)
 	c.raw.kill()
 }
