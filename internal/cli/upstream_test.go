@@ -73,6 +73,7 @@ routes:
     inspect:
       - {field: "body.messages[*].content", for: [prompt]}
       - {field: query, for: [sql, xss]}
+  - {match: /agents/socket, upstream: "` + backend.URL + `", limit: write, strip: ` + strip + `} # what is tunnelled is not inspected
 `
 	}
 	write(table("/agents"))
