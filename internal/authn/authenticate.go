@@ -77,6 +77,18 @@ func (a *Authenticator) Authenticate(ctx context.Context, r Request) (Principal,
 	return p, a.guard.Check(ctx, p)
 }
 
+// Stands asks for a principal that was proved a while ago, and its connection:
+// nil while both are still good, and the errors of Authenticate otherwise. A
+// token's end is not asked for: it bounds when something may begin.
+func (a *Authenticator) Stands(ctx context.Context, p Principal, state *tls.ConnectionState) error {
+	if a.certs != nil && state != nil && len(state.PeerCertificates) > 0 {
+		if _, err := a.certs.judge(state); err != nil {
+			return refuse(err)
+		}
+	}
+	return a.guard.Check(ctx, p)
+}
+
 func (a *Authenticator) byToken(headers []string, cert *certificate) (Principal, error) {
 	token, err := bearer(headers)
 	if err != nil {

@@ -138,7 +138,9 @@ for just this text. A block of another tenant is as one that never was.`,
 				return usage{errors.New("--request and --tenant go together: whose log holds the block")}
 			}
 			if request != "" {
-				if err := inTenant(c, &f, in, func(ctx context.Context, _ *app.Admin, t inside) error { return blocked(ctx, t, d.Kind(), request, text) }); err != nil {
+				if err := inTenant(c, &f, in, func(ctx context.Context, _ *app.Admin, t inside) error {
+					return blocked(ctx, t, d.Kind(), request, text)
+				}); err != nil {
 					return err
 				}
 			}

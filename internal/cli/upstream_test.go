@@ -205,10 +205,18 @@ routes:
 			Details       map[string]any
 		}
 	}
-	if status, err := p.call("GET", "/v1/audit/events?type=EGRESS", token, nil, &page); err != nil || status != 200 {
-		t.Fatal(status, err)
+	for end := time.Now().Add(15 * time.Second); len(page.Items) < 4; time.Sleep(20 * time.Millisecond) { // a socket's outcome follows its end
+		if status, err := p.call("GET", "/v1/audit/events?type=EGRESS", token, nil, &page); err != nil || status != 200 {
+			t.Fatal(status, err)
+		}
+		if time.Now().After(end) {
+			break
+		}
 	}
-	if len(page.Items) != 2 || page.Items[0].Outcome != "intent" || page.Items[1].Outcome != "success" || page.Items[1].Details["status"] != 200.0 {
+	if len(page.Items) != 4 || page.Items[2].Outcome != "intent" || page.Items[3].Details["status"] != 101.0 {
+		t.Errorf("the log says of the WebSocket %+v", page.Items)
+	}
+	if len(page.Items) < 2 || page.Items[0].Outcome != "intent" || page.Items[1].Outcome != "success" || page.Items[1].Details["status"] != 200.0 {
 		t.Errorf("the log says %+v", page.Items)
 	}
 

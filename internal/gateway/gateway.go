@@ -9,6 +9,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,9 +32,10 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
 )
 
-// Authenticator proves who asks.
+// Authenticator proves who asks, and whether who asked a while ago still may.
 type Authenticator interface {
 	Authenticate(context.Context, authn.Request) (authn.Principal, error)
+	Stands(context.Context, authn.Principal, *tls.ConnectionState) error
 }
 
 // Observer sees each request once, when it has ended. Status is 0 when the
@@ -74,6 +77,8 @@ type Gateway struct {
 	names     []string // of the stages
 	crossSite *http.CrossOriginProtection
 	ready     atomic.Pointer[passages]
+
+	attendance attendance
 }
 
 // stage is one check. It passes with nil, refuses with a *fault.Error, and any
@@ -103,7 +108,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gateway{cfg: cfg, crossSite: http.NewCrossOriginProtection()}
+	g := &Gateway{cfg: cfg, crossSite: http.NewCrossOriginProtection(), attendance: attendance{of: map[*attendee]struct{}{}}}
 	g.stages = []stage{
 		{"shield", g.shield},   // per address, before anything costs
 		{"limits", g.limits},   // which door, how large, how long
@@ -119,19 +124,17 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Start writes, once a minute, how many refusals of a flood were not recorded
-// one by one. It returns what stops it and writes the last summary.
+// Start ends streams whose bearer falls, and writes, once a minute, how many
+// refusals of a flood were not recorded one by one. It returns what stops it
+// and writes the last summary.
 func (g *Gateway) Start() (stop func()) {
-	if g.cfg.Floods == nil {
-		return func() {}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.cfg.Floods.Run(ctx, g.summarize)
-	}()
-	return func() { cancel(); <-done }
+	var running sync.WaitGroup
+	running.Go(func() { g.runAttendance(ctx) })
+	if g.cfg.Floods != nil {
+		running.Go(func() { g.cfg.Floods.Run(ctx, g.summarize) })
+	}
+	return func() { cancel(); running.Wait() }
 }
 
 // ServeHTTP takes one request through the stages. The record stands around
@@ -159,6 +162,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	x.reached = "handler"
+	if x.Route.Timeout < 0 && !x.Route.public() {
+		defer g.attend(x)()
+	}
 	if x.upstream == nil {
 		g.cfg.Routes.ServeHTTP(x.Writer, x.Request)
 		return

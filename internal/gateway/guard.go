@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bufio"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -19,8 +21,17 @@ type guard struct {
 	held   *held
 }
 
-// Unwrap lets http.ResponseController reach Flush, deadlines and Hijack.
+// Unwrap lets http.ResponseController reach Flush and deadlines.
 func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
+
+// Hijack gives the connection to the protocol that an upstream agreed to.
+func (g *guard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(g.ResponseWriter).Hijack()
+	if err == nil {
+		g.status = http.StatusSwitchingProtocols
+	}
+	return c, rw, err
+}
 
 func (g *guard) WriteHeader(status int) {
 	if g.status != 0 {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -101,6 +102,8 @@ func (c callers) Authenticate(_ context.Context, r authn.Request) (authn.Princip
 	}
 	return authn.Principal{}, fault.New(fault.Unauthorized, "the credential is not valid")
 }
+
+func (callers) Stands(context.Context, authn.Principal, *tls.ConnectionState) error { return nil }
 
 // answering tells when the status goes out.
 type answering struct {

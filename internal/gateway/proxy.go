@@ -62,6 +62,9 @@ func (g *Gateway) proxy(x *Exchange) error {
 		if f := x.verdict(); f != nil {
 			return x.refusePassing(f)
 		}
+		if f := x.fallen(); f != nil {
+			return x.stop(f, "authn")
+		}
 		if x.guard.leaked {
 			x.details = map[string]any{"kind": "prompt", "rules": []string{"canary"}, "families": []string{"system_prompt_extraction"}, "alert": true, "field": "the answer"}
 			x.severity = audit.High
@@ -74,7 +77,9 @@ func (g *Gateway) proxy(x *Exchange) error {
 	}
 	switch x.Request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return serve()
+		if !upstream.ToWebSocket(x.Request) { // whose messages may change anything
+			return serve()
+		}
 	}
 	ev := x.Event(audit.Egress, "upstream/"+x.upstream.Match)
 	ev.Details = map[string]any{"method": safeMethod(x.Request.Method), "upstream": x.upstream.Upstream}
@@ -102,10 +107,13 @@ func (g *Gateway) proxy(x *Exchange) error {
 	return served
 }
 
-// refusePassing refuses a body of which the upstream has a part: that is an
-// event of its own beside the act's outcome. If the answer has begun, it is cut.
-func (x *Exchange) refusePassing(f *fault.Error) error {
-	x.settled, x.reached, x.fault = false, "inspect", f
+// refusePassing refuses a body of which the upstream has a part.
+func (x *Exchange) refusePassing(f *fault.Error) error { return x.stop(f, "inspect") }
+
+// stop ends what is under way: that is an event of its own beside the act's
+// outcome. If the answer has begun, it is cut.
+func (x *Exchange) stop(f *fault.Error, stage string) error {
+	x.settled, x.reached, x.fault = false, stage, f
 	if x.guard.status == 0 {
 		return f
 	}

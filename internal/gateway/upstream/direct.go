@@ -106,10 +106,10 @@ func (x *exchange) closeClient() {
 	}
 }
 
-// toWebSocket reports that the client asks for the one protocol that may follow
+// ToWebSocket reports that the client asks for the one protocol that may follow
 // on its connection (RFC 6455 section 4.1). Any other is not asked for: who gets
 // h2c through a gateway asks the upstream whatever he likes, past every stage.
-func toWebSocket(r *http.Request) bool {
+func ToWebSocket(r *http.Request) bool {
 	up := r.Header["Upgrade"]
 	return len(up) == 1 && strings.EqualFold(up[0], "websocket") && r.ProtoMajor == 1 && r.Method == http.MethodGet &&
 		r.ContentLength == 0 && slices.ContainsFunc(named(r.Header["Connection"]), func(n string) bool { return n == "Upgrade" })
@@ -121,7 +121,7 @@ func (x *exchange) plain() bool {
 	if len(r.Trailer) > 0 || len(r.Header) > 128 || !slices.Contains(methods, r.Method) {
 		return false
 	}
-	if toWebSocket(r) {
+	if ToWebSocket(r) {
 		return false
 	}
 	if _, ok := r.Header["Expect"]; ok {

@@ -113,7 +113,7 @@ func (l *relay) rewrite(pr *httputil.ProxyRequest) {
 			delete(pr.Out.Header, name)
 		}
 	}
-	if !toWebSocket(pr.In) {
+	if !ToWebSocket(pr.In) {
 		upgrade, conn = nil, nil
 	}
 	for name, v := range map[string][]string{"Upgrade": upgrade, "Te": te, "Connection": conn, "Expect": expect} {
@@ -221,7 +221,7 @@ func (l *relay) modify(resp *http.Response) error {
 	ours := rl.w.Header()
 	drop := named(resp.Header["Connection"])
 	upgraded := resp.StatusCode == http.StatusSwitchingProtocols
-	if upgraded && (!toWebSocket(rl.r) || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket")) {
+	if upgraded && (!ToWebSocket(rl.r) || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket")) {
 		return http1.ErrProtocol // what nobody asked for
 	}
 	a := answer{rt: rl.rt, h: make(http.Header, len(resp.Header))}
