@@ -29,6 +29,7 @@ type Example struct {
 	Source  string `json:"source"`
 	Lang    string `json:"lang"`
 	Channel string `json:"channel"` // user, tool, model, system
+	Way     string `json:"-"`       // the disguise, if it wears one
 }
 
 // Load reads every file of the corpora in dir, by name. It returns ErrAbsent

@@ -98,7 +98,7 @@ func TestDisguisesFold(t *testing.T) {
 	for _, e := range hidden {
 		bad += e.Label
 	}
-	if len(hidden) != 90 || bad != 30 {
+	if len(hidden) != 90 || bad != 36 {
 		t.Errorf("%d texts, %d attacks", len(hidden), bad)
 	}
 	for _, e := range DisguisedInnocent(rand.New(rand.NewPCG(1, 1)), pool, 50) {

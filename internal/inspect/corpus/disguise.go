@@ -102,10 +102,10 @@ func Disguises() []Disguise {
 // Suffix marks the source of a disguised text.
 const Suffix = "+disguised"
 
-// Disguised returns n texts of pool in disguise, two innocent ones for every
-// attack: an encoding must not be guilt.
+// Disguised returns n texts of pool in disguise, three innocent ones for every
+// two attacks: an encoding must not be guilt.
 func Disguised(r *rand.Rand, pool []Example, n int) []Example {
-	return disguised(r, pool, n, func(i int) int { return min(1, i%3%2) })
+	return disguised(r, pool, n, func(i int) int { return i % 5 % 2 })
 }
 
 // DisguisedInnocent returns n innocent texts of pool in disguise.
@@ -126,6 +126,7 @@ func disguised(r *rand.Rand, pool []Example, n int, label func(i int) int) []Exa
 		w := ways[r.IntN(len(ways))]
 		e.Text = leads[r.IntN(len(leads))] + w.Apply(e.Text)
 		e.Source += Suffix
+		e.Way = w.Name
 		if e.Label == 1 {
 			e.Family = "obfuscation"
 		}

@@ -92,6 +92,54 @@ func (t *Text) spaced(i int) (dec []byte, z int, ok bool) {
 	return out, z, true
 }
 
+// lettered joins letters that stand one space apart where wider gaps part the
+// words: no vocabulary is needed, and marks and digits may stand among them.
+func (t *Text) lettered(i int) (dec []byte, z int, ok bool) {
+	b := t.Bytes
+	if i > 0 && !isSpace(b[i-1]) || i+2 >= len(b) || b[i+1] != ' ' && b[i] < utf8.RuneSelf {
+		return nil, i, false
+	}
+	s := t.scratch[:0]
+	z = i
+	items, gaps, letters := 0, 0, 0
+	for k := i; k < len(b); {
+		r, w := utf8.DecodeRune(b[k:])
+		e := k + w
+		if e < len(b) && !isSpace(b[e]) { // a word of more than one letter
+			break
+		}
+		if w > 2 && !spacedScript(r) {
+			break
+		}
+		if k > i && k-z > 1 {
+			s = append(s, ' ')
+			gaps++
+		}
+		if isAlpha(b[k]) || w > 1 {
+			letters++
+		}
+		s = append(s, b[k:e]...)
+		items++
+		z = e
+		for k = e; k < len(b) && k-e < 5 && b[k] == ' '; k++ {
+		}
+		if k == e || k-e > 4 || k >= len(b) || isSpace(b[k]) {
+			break
+		}
+	}
+	t.scratch = s
+	t.work += z - i
+	least := 12
+	if gaps < 2 {
+		least = 20
+	}
+	return s, z, items >= least && gaps > 0 && gaps*2 < items && letters*10 >= items*6
+}
+
+// spacedScript tells the scripts beyond two bytes whose words have letters that
+// may stand apart.
+func spacedScript(r rune) bool { return r >= 0x0900 && r <= 0x0DFF || r >= 0x1E00 && r <= 0x1FFF }
+
 // longest is the longest word the vocabulary holds, in bytes.
 const longest = 16
 
@@ -161,9 +209,10 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			k++
 		}
 		s := k
-		high := false
+		high, digit := false, false
 		for k < len(b) && isWord(b[k]) {
-			high = high || b[k] >= utf8.RuneSelf || isDigit(b[k])
+			high = high || b[k] >= utf8.RuneSelf
+			digit = digit || isDigit(b[k])
 			k++
 		}
 		if s >= k {
@@ -174,6 +223,15 @@ func (t *Text) cipher(i int) (z int, way Way) {
 				end = k
 			}
 			break
+		}
+		if digit { // it says nothing of the run it stands in
+			if len(t.words) == 0 {
+				if end == i {
+					end = k
+				}
+				break
+			}
+			continue
 		}
 		if k-s >= 3 {
 			if Common(b[s:k]) {
@@ -216,7 +274,39 @@ func (t *Text) cipher(i int) (z int, way Way) {
 	case rev >= need && rev >= minWords-1:
 		return end, Reversed
 	}
-	return end, 0
+	return end, t.unlike(rot, rev)
+}
+
+// unlike judges a run by the triples of its letters where the vocabulary does
+// not know enough of it: rot13 and reversed words of any language have many more
+// common ones in clear.
+func (t *Text) unlike(rot, rev int) Way {
+	if rot+rev < 2 {
+		return 0
+	}
+	var now, turned, back, n int
+	for _, w := range t.words {
+		var p, q, rp, rq, vp, vq rune = gapRune, gapRune, gapRune, gapRune, gapRune, gapRune
+		for k := w.start; k <= w.end; k++ {
+			c, r, v := rune(gapRune), rune(gapRune), rune(gapRune)
+			if k < w.end {
+				c, r = rune(t.Bytes[k]|0x20), rune(rot13(t.Bytes[k])|0x20)
+				v = rune(t.Bytes[w.end-1-(k-w.start)] | 0x20)
+			}
+			now += int(reading.common[triple(p, q, c)])
+			turned += int(reading.common[triple(rp, rq, r)])
+			back += int(reading.common[triple(vp, vq, v)])
+			p, q, rp, rq, vp, vq = q, c, rq, r, vq, v
+			n++
+		}
+	}
+	switch {
+	case turned >= back && rot >= 2 && turned*10 > now*17 && turned > 2*n:
+		return Rot13
+	case rev >= 2 && back*10 > now*17 && back > 2*n:
+		return Reversed
+	}
+	return 0
 }
 
 // decipher writes the run Bytes[a:z] in clear, offsets exact per byte.

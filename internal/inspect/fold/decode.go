@@ -32,7 +32,8 @@ func (t *Text) decode() bool {
 	b := t.Bytes
 	t.work += len(b)
 	last := 0
-	var blob, spaced, pairs, run int // looked up to here in vain
+	var blob, spaced, pairs, run, line int // looked up to here in vain
+	t.leetLook, t.leetEnd = 0, 0
 	changed := false
 	replace := func(dec []byte, a, z int, way Way) {
 		if !changed {
@@ -45,6 +46,19 @@ func (t *Text) decode() bool {
 	}
 	for i := 0; i < len(b); {
 		c := b[i]
+		if i >= line && !isSpace(c) {
+			a, z, end := t.mirror(i)
+			if line = end; z > a {
+				if !changed {
+					t.begin()
+					changed = true
+				}
+				t.carry(last, a)
+				t.turn(a, z)
+				last, i = z, z
+				continue
+			}
+		}
 		if !isWord(c) {
 			var dec []byte
 			var z int
@@ -94,6 +108,12 @@ func (t *Text) decode() bool {
 			pairs = z
 		}
 		if i >= spaced {
+			if dec, z, ok := t.lettered(i); ok {
+				t.work += z - i
+				replace(dec, i, z, Spaced)
+				i = z
+				continue
+			}
 			dec, z, ok := t.spaced(i)
 			t.work += z - i
 			if ok {
@@ -122,6 +142,16 @@ func (t *Text) decode() bool {
 			replace(dec, i, z, Leet)
 			i = z
 			continue
+		}
+		if i >= t.leetLook {
+			t.lookForLeet(i)
+		}
+		if i < t.leetEnd {
+			if dec, z := t.leetAlike(i); z > 0 {
+				replace(dec, i, z, Leet)
+				i = z
+				continue
+			}
 		}
 		for i < len(b) && isWord(b[i]) {
 			i++
@@ -531,6 +561,76 @@ func (t *Text) leet(i int) (dec []byte, z int) {
 		}
 	}
 	return nil, 0
+}
+
+// leetSpan is how far one look for leet words goes, in bytes.
+const leetSpan = 512
+
+// lookForLeet looks at the words from i: where at least two are common ones in
+// leet, and a third of those that mix letters and digits, the rest is leet too,
+// whether a common word or not.
+func (t *Text) lookForLeet(i int) {
+	b := t.Bytes
+	t.leetLook = min(len(b), i+leetSpan)
+	known, alike := 0, 0
+	for k := i; k < t.leetLook; {
+		if !isWord(b[k]) {
+			k++
+			continue
+		}
+		if _, z := t.leet(k); z > 0 {
+			known++
+			k = z
+			continue
+		}
+		if _, z := t.leetAlike(k); z > 0 {
+			alike++
+		}
+		for k < t.leetLook && isWord(b[k]) {
+			k++
+		}
+	}
+	if known >= 2 && known*2 >= alike {
+		t.leetEnd = t.leetLook
+	}
+}
+
+// leetAlike reads the word at i as leet, whatever comes out, if it mixes letters
+// with the digits that leet writes. Ordinals are none.
+func (t *Text) leetAlike(i int) (dec []byte, z int) {
+	b := t.Bytes
+	s := t.scratch[:0]
+	letters, digits, tail := 0, 0, 0
+	for z = i; z < len(b) && z-i < 32 && isWord(b[z]); z++ {
+		c := b[z]
+		switch {
+		case !isDigit(c):
+			letters++
+			tail++
+		case c == '2' || c == '9':
+			t.scratch = s
+			return nil, 0
+		default:
+			digits++
+			tail = 0
+			c = leetLetter[c]
+		}
+		s = append(s, c)
+	}
+	t.scratch = s
+	if letters == 0 && (string(s) == "a" || string(s) == "is" || string(s) == "as") && (z >= len(b) || isSpace(b[z])) && (i == 0 || b[i-1] == ' ') {
+		return s, z
+	}
+	if digits == 0 || letters == 0 || letters*3 < z-i || z < len(b) && isWord(b[z]) {
+		return nil, 0
+	}
+	if tail == 2 && letters == 2 { // 13th, 31st
+		switch string(b[z-2 : z]) {
+		case "th", "st", "nd", "rd":
+			return nil, 0
+		}
+	}
+	return s, z
 }
 
 var leetLetter = [256]byte{'0': 'o', '1': 'i', '3': 'e', '4': 'a', '5': 's', '6': 'g', '7': 't', '8': 'b', '9': 'g',

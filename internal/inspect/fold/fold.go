@@ -90,6 +90,8 @@ type Text struct {
 	aregions   []Region
 	scratch    []byte
 	words      []word
+	leetLook   int       // Bytes was looked at up to here for leet,
+	leetEnd    int       // and up to here is leet whatever it says
 	iter       norm.Iter // too large for the stack
 }
 

@@ -13,6 +13,10 @@ func (t *Text) suspect() bool {
 		c := b[i]
 		if !isWord(c) {
 			switch c {
+			case '.', ',', '!', '?', ':', ';':
+				if misplaced(b, i, 1) {
+					return true
+				}
 			case '%':
 				if i+2 < len(b) && isHexDigit(b[i+1]) && isHexDigit(b[i+2]) {
 					return true
@@ -37,6 +41,11 @@ func (t *Text) suspect() bool {
 			continue
 		}
 		start := i
+		if c >= utf8.RuneSelf {
+			if n := closing(b, i); n > 0 && misplaced(b, i, n) {
+				return true
+			}
+		}
 		h := uint64(fnvOffset)
 		var has uint8
 		for i < len(b) && wordClass[b[i]] != 0 {

@@ -28,6 +28,7 @@ type lexicon struct {
 	edges edges
 	nodes []concept
 	depth int
+	inert concept // whose words carry no other concept
 }
 
 // stems is an open-addressed set of hashes, none of which is 0.
@@ -111,6 +112,9 @@ func (l *lexicon) concept(name string) (concept, error) {
 	return 0, fmt.Errorf("unknown concept %q", name)
 }
 
+// inertName is the concept of things with a trigger word in their name.
+const inertName = "matter"
+
 // parseLexicon builds a lexicon from the text of a data file.
 func parseLexicon(text string) (*lexicon, error) {
 	l := &lexicon{names: []string{""}}
@@ -140,6 +144,9 @@ func parseLexicon(text string) (*lexicon, error) {
 			c = concept(len(l.names))
 			l.names = append(l.names, name)
 			index[name] = c
+			if name == inertName {
+				l.inert = c
+			}
 		}
 		for e := range strings.SplitSeq(rest, ", ") {
 			if e = strings.TrimSpace(e); e != "" {

@@ -128,7 +128,9 @@ type window struct {
 }
 
 // best returns the highest scoring window. Every run of sentences within the
-// limits is tried, so text around an attack only adds candidates.
+// limits is tried, so text around an attack only adds candidates. A sentence
+// that stands in the window already adds nothing, or what is innocent once would
+// be an attack when repeated.
 func (s *scan) best(w *Weights) window {
 	top := window{score: float32(math.Inf(-1))}
 	length, scale := &s.length, w.Scale
@@ -144,7 +146,9 @@ func (s *scan) best(w *Weights) window {
 			if z > top.score {
 				top = window{i, j + 1, z}
 			}
-			if j++; j >= len(s.units) || j >= i+MaxUnits {
+			for j++; j < len(s.units) && j < i+MaxUnits && int(s.units[j].same) >= i; j++ {
+			}
+			if j >= len(s.units) || j >= i+MaxUnits {
 				break
 			}
 			u := &s.units[j]

@@ -133,10 +133,20 @@ func (d *Detector) score(s *scan, f *fold.Text, text string) (top window, at int
 	return top, at
 }
 
+// pieceTail is how much a piece may be shortened to end with a line or a
+// sentence: half of one may read as what the whole is not. The next piece has it.
+const pieceTail = 512
+
+// piece is what is read at once of the text from start on.
 func piece(text string, start int) string {
 	end := start + pieceSize
 	if end >= len(text) {
 		return text[start:]
+	}
+	for _, mark := range [...]string{"\n", ". "} {
+		if i := strings.LastIndex(text[end-pieceTail:end], mark); i >= 0 {
+			return text[start : end-pieceTail+i+len(mark)]
+		}
 	}
 	for i := 1; i < utf8.UTFMax && text[end]&0xC0 == 0x80; i++ { // what is no UTF-8 is cut anywhere
 		end--

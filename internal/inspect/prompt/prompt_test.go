@@ -2,6 +2,7 @@ package prompt
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -162,6 +163,71 @@ func TestPaddingDoesNotHide(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What is innocent once is innocent a thousand times. Its score may change a
+// little where it is followed by itself, and no more after that.
+func TestRepeatingIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	d := detector(t)
+	for _, s := range innocent {
+		few, many := d.Score(strings.Repeat(s+"\n", 4)), d.Score(strings.Repeat(s+"\n", 50))
+		if many > few+1e-3 {
+			t.Errorf("score %.2f rose to %.2f: %q", few, many, s)
+		}
+		if v := d.Inspect(strings.Repeat(s+"\n", 1000), inspect.User); v.Decision == inspect.Block {
+			t.Errorf("blocked at %.2f a thousand times over: %q", v.Confidence, s)
+		}
+	}
+}
+
+// Identifiers, keys, digests and noise in an innocent sentence are no attack,
+// whatever their letters happen to be.
+func TestRandomStringsPass(t *testing.T) {
+	t.Parallel()
+	d := detector(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	from := func(alphabet string, n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = alphabet[r.IntN(len(alphabet))]
+		}
+		return string(b)
+	}
+	const small, hexes = "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef"
+	all := small + strings.ToUpper(small) + "0123456789"
+	kinds := []func() string{
+		func() string { return from(all, 8+r.IntN(40)) },
+		func() string { return from(small, 6+r.IntN(30)) },
+		func() string { return from(hexes, 32) },
+		func() string {
+			return strings.Join([]string{from(hexes, 8), from(hexes, 4), from(hexes, 4), from(hexes, 4), from(hexes, 12)}, "-")
+		},
+		func() string { return from(all+"+/", 4*(4+r.IntN(16))) },
+		func() string { return "sk_live_" + from(all, 24) },
+		func() string {
+			return from(small, 3+r.IntN(7)) + " " + from(small, 3+r.IntN(7)) + " " + from(small, 3+r.IntN(7)) + " " + from(small, 3+r.IntN(7))
+		},
+		func() string { return strings.Join(strings.Split(from(all, 5+r.IntN(15)), ""), " ") },
+	}
+	frames := []string{"The reference is %s.", "%s", "Order %s was shipped on Monday.", "Please look up ticket %s for me.", "Die Rechnung %s wurde bezahlt.",
+		"What does error %s mean?", "Le colis %s est arrivé hier.", `{"id": "%s", "total": 12.5}`, "The key %s has expired and was replaced."}
+	n := 100_000
+	if racing {
+		n = 5000
+	}
+	bad := 0
+	for i := range n {
+		s := fmt.Sprintf(frames[r.IntN(len(frames))], kinds[i%len(kinds)]())
+		if v := d.Inspect(s, inspect.Trust(r.IntN(3))); v.Decision == inspect.Block {
+			if bad++; bad < 5 {
+				t.Errorf("blocked at %.2f: %q", v.Confidence, s)
+			}
+		}
+	}
+	if bad > 0 {
+		t.Errorf("%d of %d blocked", bad, n)
 	}
 }
 

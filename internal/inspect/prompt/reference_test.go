@@ -90,16 +90,28 @@ func plainWords(s *scan, f *fold.Text, sg segment, hits []hit) (out []uint32) {
 	return out
 }
 
-// plainBest adds up every window from its first sentence on.
+// plainBest adds up every window from its first sentence on. What a sentence
+// repeats counts once, and no window ends with it.
 func plainBest(units []unit, w *Weights) window {
 	top := window{score: float32(math.Inf(-1))}
 	if len(units) == 0 {
 		top.score = w.Bias + w.Length[0]
 	}
+	repeats := func(i, k int) bool {
+		return slices.ContainsFunc(units[i:k], func(u unit) bool {
+			return u.tokens == units[k].tokens && u.sum == units[k].sum && u.rule == units[k].rule
+		})
+	}
 	for i := range units {
 		for j := i + 1; j <= len(units) && j <= i+MaxUnits; j++ {
+			if repeats(i, j-1) {
+				continue
+			}
 			sum, rules, n := float32(0), float32(0), 0
 			for k := i; k < j; k++ {
+				if repeats(i, k) {
+					continue
+				}
 				sum, rules, n = sum+units[k].sum, rules+units[k].rule, n+int(units[k].tokens)
 				if k > i {
 					sum, rules = sum+units[k].seam, rules+units[k].rseam

@@ -25,6 +25,7 @@ type unit struct {
 	sum, seam   float32
 	rule, rseam float32
 	tokens      int32
+	same        int32 // the last unit before with the same words, or -1
 }
 
 // scan is the working memory of one inspection.
@@ -178,6 +179,7 @@ func (s *scan) read(f *fold.Text) {
 				}
 			}
 		}
+		u.same = s.echo(&u)
 		s.units = append(s.units, u)
 		prevConcept, prevMark = 0, sg.mark
 		if len(hits) > 0 {
@@ -209,6 +211,9 @@ func (s *scan) concepts(sg *segment) {
 		}
 		if c, end := s.lex.match(toks, i); c != 0 {
 			s.hits = append(s.hits, hit{c, uint32(i), uint32(end), i <= open})
+			if c == s.lex.inert {
+				i = end - 1
+			}
 		}
 	}
 }
@@ -314,6 +319,17 @@ var smaller = func() (t [256]byte) {
 	}
 	return t
 }()
+
+// echo finds the unit that u repeats, in reach of a window. Sentences whose sums
+// agree are as good as the same.
+func (s *scan) echo(u *unit) int32 {
+	for k := len(s.units) - 1; k >= 0 && k > len(s.units)-MaxUnits; k-- {
+		if v := &s.units[k]; v.tokens == u.tokens && v.sum == u.sum && v.rule == u.rule {
+			return int32(k)
+		}
+	}
+	return -1
+}
 
 // prefix hashes the first four code points of a long word.
 func prefix(b []byte, t *token) uint32 {

@@ -50,6 +50,9 @@ const (
 	shortSegment = 3
 	// longWord is where a word becomes a blob, in bytes.
 	longWord = 40
+	// mixedWord is where letters and digits in one word are an identifier, a key
+	// or noise: its letters must not count as a word's.
+	mixedWord = 14
 )
 
 func fold32(h uint64) uint32 {
@@ -263,7 +266,7 @@ word:
 	case k != wordTok:
 	case has&isLetter == 0:
 		k, hash, stem = numberTok, hashNum+uint32(min(i-start, 15)), 0
-	case i-start > longWord:
+	case i-start > longWord, has&isDigit != 0 && i-start >= mixedWord:
 		k, hash, stem = blobTok, hashBlob, 0
 	default:
 		if has&isDigit != 0 {

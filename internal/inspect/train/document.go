@@ -43,6 +43,8 @@ func document(b Baseline, d *prompt.Detector) string {
 	table("source", b.Sources)
 	p("### By family\n\nAttacks only; AUC against all benign texts.\n\n")
 	table("family", b.Families)
+	p("### By encoding\n\nThe row `disguised` above, taken apart. An encoding is seen through if the text beneath is recognised, so what is missed in the clear is missed here as well.\n\n")
+	table("encoding", b.Encodings)
 	p("%s", languages(b))
 	p("%s", overdefence(b))
 	p("%s", reliabilityTable(b))
@@ -80,7 +82,7 @@ func languages(b Baseline) string {
 // overdefence lists how many innocent texts full of trigger words pass.
 func overdefence(b Baseline) string {
 	var w strings.Builder
-	w.WriteString("### Over-defence\n\nInnocent texts full of the words attacks use (`internal/inspect/train/data`), written by hand for judging only. No generator makes them, nothing trains or calibrates on them; they are judged by the weights that ship. The first set was written before the grammars of personas, errands, detours, tasks and innocent sentences: 82.5 passed before the last of these was written, with its mistakes known, so it flatters now. The second was written when all grammars stood. Which of its texts fail was never looked at; grammars changed once more after it (extraction, Tagalog, a few words), and the share of attacks assumed was chosen with its total in view.\n\n| texts | number | pass | the 24 regexes |\n|---|---:|---:|---:|\n")
+	w.WriteString("### Over-defence\n\nInnocent texts full of the words attacks use (`internal/inspect/train/data`), written by hand for judging only. No generator makes them, nothing trains or calibrates on them; they are judged by the weights that ship. The first set was written before the grammars of personas, errands, detours, tasks and innocent sentences: 82.5 passed before the last of these was written, with its mistakes known, so it flatters now. The second was written when all grammars stood. Which of its texts fail was never looked at; grammars changed twice more after it (extraction, Tagalog, a few words; then everyday requests, written with mistakes on the first set known), and the share of attacks assumed and the weight of innocent requests were chosen with its total in view.\n\n| texts | number | pass | the 24 regexes |\n|---|---:|---:|---:|\n")
 	var names []string
 	for k := range b.Pleas {
 		names = append(names, k)

@@ -41,6 +41,8 @@ type Baseline struct {
 	Macro    Figures            `json:"macro"`
 	Sources  map[string]Figures `json:"sources"`
 	Families map[string]Figures `json:"families"`
+	// disguised texts by their encoding
+	Encodings map[string]Figures `json:"encodings"`
 	// by language, disguised texts left out; und holds several
 	Languages map[string]Figures `json:"languages"`
 	// languages other than English: means over those with at least 5 attacks,
@@ -117,9 +119,9 @@ func rowOf(j *judged) string {
 
 func evaluate(r *result) Baseline {
 	js := r.folds
-	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}, Languages: map[string]Figures{}, Pleas: map[string]Figures{}, Reliability: reliability(js)}
+	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}, Encodings: map[string]Figures{}, Languages: map[string]Figures{}, Pleas: map[string]Figures{}, Reliability: reliability(js)}
 	langs := map[string][]*judged{}
-	sources, fams := map[string][]*judged{}, map[string][]*judged{}
+	sources, fams, ways := map[string][]*judged{}, map[string][]*judged{}, map[string][]*judged{}
 	var neg, pos []float64
 	for i := range js {
 		j := &js[i]
@@ -132,6 +134,9 @@ func evaluate(r *result) Baseline {
 			fams[j.Family] = append(fams[j.Family], j)
 		}
 		sources[rowOf(j)] = append(sources[rowOf(j)], j)
+		if j.Way != "" {
+			ways[j.Way] = append(ways[j.Way], j)
+		}
 		if plainSource(j.Source) == j.Source {
 			langs[j.Lang] = append(langs[j.Lang], j)
 		}
@@ -151,6 +156,9 @@ func evaluate(r *result) Baseline {
 	}
 	for k, v := range fams {
 		b.Families[k] = figures(v, line, neg)
+	}
+	for k, v := range ways {
+		b.Encodings[k] = figures(v, line, neg)
 	}
 	var lr, lf, nlr, nlf float64
 	for k, v := range langs {

@@ -117,6 +117,9 @@ func (m *linear) best(s *sample) (z float32, first, last int) {
 		var a, b float32
 		t := 0
 		for j := i; j < n && j < i+prompt.MaxUnits; j++ {
+			if repeats(s, sum, rule, i, j) {
+				continue
+			}
 			if t += s.units[j].Tokens; t > prompt.MaxWindow && j > i {
 				break
 			}
@@ -135,6 +138,24 @@ func (m *linear) best(s *sample) (z float32, first, last int) {
 	return z, first, last
 }
 
+// repeats tells whether unit j says what one from i on said.
+func repeats(s *sample, sum, rule []float32, i, j int) bool {
+	for k := i; k < j; k++ {
+		if s.units[k].Tokens == s.units[j].Tokens && sum[k] == sum[j] && rule[k] == rule[j] {
+			return true
+		}
+	}
+	return false
+}
+
+// The weight of a text falls with how many of its kind there are, but not below
+// leastWeight; that of a generated innocent request, whose kind has the most and
+// the most various, not below innocentWeight.
+const (
+	leastWeight    = 0.3
+	innocentWeight = 1.0
+)
+
 // fit trains on the samples chosen by use, in rounds: after the first, the
 // windows the model itself would pick join the set.
 func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear {
@@ -149,8 +170,11 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 		}
 	}
 	weight := func(s *sample) float32 {
-		n := count[weightKey(s)]
-		return float32(math.Min(3, math.Max(0.3, math.Sqrt(800/n))))
+		least := leastWeight
+		if s.Label == 0 && s.Source == "generated" && s.Channel == "user" {
+			least = innocentWeight
+		}
+		return float32(math.Min(3, math.Max(least, math.Sqrt(800/count[weightKey(s)]))))
 	}
 	var ws []window
 	for i := range samples {

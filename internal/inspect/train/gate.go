@@ -79,6 +79,9 @@ func compare(old, now Baseline) (bad []string) {
 	for k, o := range old.Families {
 		one("family "+k, o, now.Families[k])
 	}
+	for k, o := range old.Encodings {
+		one("encoding "+k, o, now.Encodings[k])
+	}
 	for k, o := range old.Pleas {
 		n, ok := now.Pleas[k]
 		if !ok {

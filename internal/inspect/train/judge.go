@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/prompt"
@@ -45,8 +47,19 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (*result, 
 		}
 	}
 	sort.Strings(names)
-	for _, g := range names {
-		m := fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly && group(s.Source) != g }, o, len(d.Rules()))
+	models := make([]*linear, len(names))
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for k, g := range names {
+		wait.Go(func() {
+			slots <- struct{}{}
+			models[k] = fit(samples, func(s *sample) bool { return group(s.Source) != validateOnly && group(s.Source) != g }, o, len(d.Rules()))
+			<-slots
+		})
+	}
+	wait.Wait()
+	for k, g := range names {
+		m := models[k]
 		if g == validateOnly {
 			ships = m
 		}

@@ -144,7 +144,7 @@ func writeScores(js []judged) error {
 	defer f.Close()
 	enc := json.NewEncoder(f)
 	for _, j := range js {
-		if err := enc.Encode(map[string]any{"source": j.Source, "label": j.Label, "p": j.p, "z": j.z, "text": j.Text, "lang": j.Lang, "family": j.Family}); err != nil {
+		if err := enc.Encode(map[string]any{"source": j.Source, "label": j.Label, "p": j.p, "z": j.z, "text": j.Text, "lang": j.Lang, "family": j.Family, "way": j.Way, "channel": j.Channel}); err != nil {
 			return err
 		}
 	}
