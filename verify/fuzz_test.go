@@ -171,13 +171,13 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"a", "b"}, {"--nosuch", "x"}, {"--key", "nosuchfile", "x"}, {"--key", vectors + "/log.vkey", "nosuchfile"}, {"--since", "nosuchfile", "x"}} {
 		var out, errs bytes.Buffer
-		if exit := Main(args, nil, &out, &errs); exit != 2 || errs.Len() == 0 || out.Len() != 0 {
+		if exit := Main("openclaw-verify", args, nil, &out, &errs); exit != 2 || errs.Len() == 0 || out.Len() != 0 {
 			t.Errorf("%v: exit %d, %q, %q", args, exit, &out, &errs)
 		}
 	}
 	var out, errs bytes.Buffer
 	key := strings.TrimSpace(string(read(t, "log.vkey")))
-	if exit := Main([]string{"--key", key, "-"}, bytes.NewReader(read(t, "good-one.bundle")), &out, &errs); exit != 0 {
+	if exit := Main("openclaw-verify", []string{"--key", key, "-"}, bytes.NewReader(read(t, "good-one.bundle")), &out, &errs); exit != 0 {
 		t.Errorf("key in the flag, file on standard input: exit %d: %s", exit, &errs)
 	}
 }

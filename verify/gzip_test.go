@@ -30,7 +30,7 @@ func TestCompressedFiles(t *testing.T) {
 			}
 			args := v.args()
 			var out bytes.Buffer
-			if got := Main(append(args[:len(args)-1], name), nil, &out, &out); got != want && !(want == 2 && v.Exit == 1 && got == 1) {
+			if got := Main("openclaw-verify", append(args[:len(args)-1], name), nil, &out, &out); got != want && !(want == 2 && v.Exit == 1 && got == 1) {
 				t.Errorf("%s: %d bytes: exit %d, want %d\n%s", v.File, len(body), got, want, &out)
 			}
 		}

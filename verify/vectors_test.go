@@ -52,7 +52,7 @@ func TestVectors(t *testing.T) {
 		t.Run(v.File, func(t *testing.T) {
 			t.Parallel()
 			var out, errs bytes.Buffer
-			exit := Main(v.args("--json"), nil, &out, &errs)
+			exit := Main("openclaw-verify", v.args("--json"), nil, &out, &errs)
 			if exit != v.Exit {
 				t.Fatalf("%s: exit %d, want %d\n%s%s", v.About, exit, v.Exit, &out, &errs)
 			}
@@ -71,7 +71,7 @@ func TestVectors(t *testing.T) {
 			}
 			// People read the same.
 			out.Reset()
-			if Main(v.args(), nil, &out, &errs) != v.Exit || v.Exit == 1 && !strings.Contains(out.String(), v.Check) {
+			if Main("openclaw-verify", v.args(), nil, &out, &errs) != v.Exit || v.Exit == 1 && !strings.Contains(out.String(), v.Check) {
 				t.Errorf("without --json: %s", &out)
 			}
 		})

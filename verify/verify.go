@@ -390,12 +390,13 @@ func (r *Report) String() string {
 	return s
 }
 
-// Main is openclaw-verify. It returns the exit code: 0 all that was asked holds, 1 something is
-// wrong, 2 nothing could be judged, 3 nothing is wrong, but the file cannot answer all.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	var o Options
-	set := flag.NewFlagSet("openclaw-verify [flags] FILE (- for standard input)", flag.ContinueOnError)
-	set.SetOutput(stderr)
+// Main is openclaw-verify, called by the command's name. It returns the exit code: 0 all that was asked holds, 1 something
+// is wrong, 2 nothing could be judged, 3 nothing is wrong, but the file cannot answer all.
+func Main(command string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, r := Options{}, new(Report)
+	var help strings.Builder
+	set := flag.NewFlagSet(command+" [flags] FILE (- for standard input)", flag.ContinueOnError)
+	set.SetOutput(&help)
 	text := func(name, about string, put func(string)) {
 		set.Func(name, about, func(s string) error {
 			b, err := os.ReadFile(s)
@@ -413,31 +414,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	text("witness", "a witness's verifier `key`, or a file with it; repeat for more", func(s string) { o.Witnesses = append(o.Witnesses, s) })
 	set.IntVar(&o.Quorum, "quorum", 0, "how many witnesses must have signed (default all given)")
 	asJSON := set.Bool("json", false, "report as JSON")
-	refuse := func(err error) int { _, _ = fmt.Fprintln(stderr, "openclaw-verify:", err); return 2 }
-	if set.Parse(args) != nil || set.NArg() != 1 {
-		return refuse(errors.New("want flags and one FILE; -h lists them"))
+	err := set.Parse(args)
+	if err == nil && set.NArg() != 1 {
+		err = errors.New("want flags and one FILE")
+	} else if err == nil && set.Arg(0) != "-" {
+		file, no := os.Open(set.Arg(0))
+		defer file.Close()
+		stdin, err = file, no
 	}
-	if name := set.Arg(0); name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return refuse(err)
-		}
-		defer f.Close()
-		stdin = f
+	if err == nil {
+		r, err = Verify(stdin, o)
 	}
-	r, err := Verify(stdin, o)
-	if err != nil {
-		return refuse(err)
-	}
-	if *asJSON {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, _ = io.WriteString(stdout, help.String())
+	case err != nil:
+		_, _ = fmt.Fprintf(stderr, "%s: error: %v\n%[1]s: hint: `%[3]s --help` shows what it takes\n", strings.Fields(command)[0], err, command)
+		return 2
+	case *asJSON:
 		_ = json.NewEncoder(stdout).Encode(r)
-	} else {
+	default:
 		_, _ = io.WriteString(stdout, r.String())
 	}
 	if r.Wrong != nil {
 		return 1
-	} else if len(r.Missing) > 0 {
-		return 3
 	}
-	return 0
+	return 3 * min(1, len(r.Missing))
 }

@@ -191,7 +191,7 @@ func tenantStatus(verb, short string, status tenant.Status) *cobra.Command {
 			if err != nil {
 				return hint(err, "`openclaw tenant list` shows the names")
 			}
-			rec, err := a.Identity.SetTenant(ctx, a.Store, operatorEvent("platform.tenants.suspend"), room.Scope().ID(), status, "")
+			rec, err := a.Identity.SetTenant(ctx, a.Store, operatorEvent("platform.tenants."+verb), room.Scope().ID(), status, "")
 			if err != nil {
 				return err
 			}

@@ -271,7 +271,7 @@ func auditVerify() *cobra.Command {
 		Use: "verify FILE", Short: "Check a bundle or an export offline; says what it did not check", DisableFlagParsing: true,
 		Long: "Check a bundle or an export offline, exactly as openclaw-verify does.\n\n  openclaw audit verify --key KEY [--since NOTE] [--house-key KEY] [--checkpoint NOTE] [--witness KEY]... [--quorum N] [--json] FILE",
 		RunE: func(c *cobra.Command, args []string) error {
-			if code := verify.Main(args, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()); code != 0 {
+			if code := verify.Main(c.CommandPath(), args, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()); code != 0 {
 				return exitCode(code)
 			}
 			return nil
@@ -317,7 +317,17 @@ func whole(path string, write func(io.Writer) error) (size int64, err error) {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s is there and is no regular file", path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	temporary := "." + filepath.Base(path) + "-"
+	defer func() { // people know the file by its own name
+		var p *os.PathError
+		var l *os.LinkError
+		if errors.As(err, &p) && strings.HasPrefix(filepath.Base(p.Path), temporary) {
+			p.Path = path
+		} else if errors.As(err, &l) {
+			err = fmt.Errorf("write %s: %w", path, l.Err)
+		}
+	}()
+	f, err := os.CreateTemp(filepath.Dir(path), temporary)
 	if err != nil {
 		return 0, err
 	}

@@ -25,9 +25,12 @@ func auditWitness() *cobra.Command {
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				list = append(list, all[name])
 			}
-			if f.json {
+			switch {
+			case f.json:
 				err = printJSON(c.OutOrStdout(), list)
-			} else {
+			case len(list) == 0:
+				fmt.Fprintln(c.OutOrStdout(), "no witness was asked yet; AUDIT_WITNESSES_FILE names the file that lists them")
+			default:
 				for _, s := range list {
 					_, err = fmt.Fprintf(c.OutOrStdout(), "%-30s %-9s since %s, cosigned size %d  %s\n", s.Witness, s.State, s.Since.UTC().Format(time.RFC3339), s.Size, s.Detail)
 				}

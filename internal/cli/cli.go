@@ -2,6 +2,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,8 +59,17 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	context.AfterFunc(ctx, stop)
 	root := newRoot(in, out, errw)
 	root.SetArgs(args)
+	var nobody error // --help hides that there is no such command
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if rest := c.Flags().Args(); c.HasSubCommands() && len(rest) > 0 {
+			nobody = unknown(c, rest[0])
+			return
+		}
+		help(c, args)
+	})
 	ran, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err = cmp.Or(err, nobody); err == nil {
 		return exitOK
 	}
 	var said exitCode
@@ -108,7 +118,7 @@ func newRoot(in io.Reader, out, errw io.Writer) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show how to use a command", RunE: func(_ *cobra.Command, args []string) error {
 		c, rest, err := root.Find(args)
 		if err == nil && len(rest) > 0 {
-			err = fmt.Errorf("unknown command %q for %q", rest[0], c.CommandPath())
+			err = unknown(c, rest[0])
 		}
 		if err != nil {
 			return usage{err}
@@ -119,6 +129,10 @@ func newRoot(in io.Reader, out, errw io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
 	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), tenantCommand(), userCommand(), roleCommand(), blockCommand(), inspectCommand(), auditCommand(), configCommand(), versionCommand())
 	return root
+}
+
+func unknown(c *cobra.Command, word string) error {
+	return fmt.Errorf("unknown command %q for %q", word, c.CommandPath())
 }
 
 // exactly is cobra.ExactArgs with the names of what is missing.

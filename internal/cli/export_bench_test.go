@@ -195,7 +195,7 @@ func BenchmarkExport(b *testing.B) {
 func verified(b *testing.B, file string) {
 	b.Helper()
 	var out bytes.Buffer
-	if code := verify.Main([]string{"--key", file + ".note.vkey", "--checkpoint", file + ".note", file}, nil, &out, &out); code != 0 {
+	if code := verify.Main("openclaw-verify", []string{"--key", file + ".note.vkey", "--checkpoint", file + ".note", file}, nil, &out, &out); code != 0 {
 		b.Fatalf("exit %d: %s", code, &out)
 	}
 }

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"openclaw-baseline": baseline, // of BenchmarkAuthenticatedRead
 		"openclaw":          func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"openclaw-verify":   func() { os.Exit(verify.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"openclaw-verify":   func() { os.Exit(verify.Main("openclaw-verify", os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 

@@ -7,4 +7,4 @@ import (
 	"github.com/Nissimmiracles/openclaw/verify"
 )
 
-func main() { os.Exit(verify.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(verify.Main("openclaw-verify", os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
