@@ -115,9 +115,7 @@ func (l *Letters) Add(part string) (plain, unescaped []byte) {
 		case c == '\\' && i+1 < len(text):
 			r, size := escape(text[i+1:])
 			if alphanumeric(text[i+1]) && size > 0 {
-				for _, c := range text[i+1 : i+1+size] {
-					l.plain = append(l.plain, c)
-				}
+				l.plain = append(l.plain, text[i+1:i+1+size]...)
 			}
 			if r < utf8.RuneSelf && alphanumeric(byte(r)) {
 				l.unescaped = append(l.unescaped, byte(r))
