@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func (s *Service) open(ctx context.Context, c Caller, room plane.Room, u User, n
 	ev := c.event(audit.LoginSuccess, audit.Success)
 	ev.Actor = audit.Actor{Kind: kindOf(room.Scope()), ID: u.ID.String(), Name: u.Email}
 	ev.Resource = "session/" + session.ID.String()
-	if _, err := room.Change(ctx, ev, func(tx plane.Tx) error {
+	_, err := room.Change(ctx, ev, func(tx plane.Tx) error {
 		if newHash != "" {
 			if err := s.Store.Rehash(ctx, tx, u.ID, newHash); err != nil {
 				return err
@@ -148,7 +149,12 @@ func (s *Service) open(ctx context.Context, c Caller, room plane.Room, u User, n
 			return err
 		}
 		return s.Store.InsertRefresh(ctx, tx, hash, session.ID, session.Expires)
-	}); err != nil {
+	})
+	if fault.CodeOf(err) == fault.Unprocessable { // long ended, so swept away before its refresh token refers to it
+		err = fmt.Errorf("a session to %s has ended by the database's clock, so compare its clock with this machine's: %w", session.Expires.UTC().Format(time.RFC3339), err)
+		return Tokens{}, fault.Wrap(err, fault.Unavailable, "no session can begin here at the moment")
+	}
+	if err != nil {
 		return Tokens{}, err
 	}
 	return s.tokens(room.Scope(), u, session, refresh)

@@ -106,7 +106,7 @@ func TestThePlatformsClockJumps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.status >= 500 {
+		if got.status >= 500 && q.path != "/v1/auth/login" {
 			t.Errorf("%s %s answered %d %.300s", q.method, q.path, got.status, got.body)
 		}
 		if got.status < 300 && q.method == "POST" {
@@ -117,7 +117,7 @@ func TestThePlatformsClockJumps(t *testing.T) {
 	login := func(works bool) (out tokens) {
 		t.Helper()
 		got := request(ask{method: "POST", path: "/v1/auth/login", body: map[string]string{"tenant": m.plain.name, "email": m.plain.email, "password": goodPassword}})
-		if (got.status == 200) != works || works && got.into(&out) != nil {
+		if want := map[bool]int{true: 200, false: 503}[works]; got.status != want || works && got.into(&out) != nil {
 			t.Fatalf("login answered %d %.300s", got.status, got.body)
 		}
 		return out
