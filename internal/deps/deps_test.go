@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	// Nouns.
 	"internal/plane":        {"internal/audit", "internal/fault", "internal/tenant"},
 	"internal/policy/...":   {"internal/policy/...", "internal/fault", "internal/tenant"},
-	"internal/quota/...":    {"internal/quota/...", "internal/fault", "internal/tenant"},
+	"internal/quota/...":    {"internal/quota/...", "internal/fault", "internal/tenant", "internal/yamlfile"},
 	"internal/shield/...":   {"internal/shield/...", "internal/fault"},
 	"internal/inspect/...":  {"internal/inspect/...", "internal/fault"},
 	"internal/authn/...":    {"internal/authn/...", "internal/policy", "internal/fault", "internal/tenant"},
@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 
 	// The path of a request.
 	"internal/gateway":              {"internal/audit", "internal/authn", "internal/plane", "internal/policy", "internal/quota", "internal/shield/...", "internal/inspect/...", "internal/gateway/...", "internal/fault", "internal/tenant"},
-	"internal/gateway/upstream/...": {"internal/gateway/upstream/...", "internal/policy", "internal/quota", "internal/fault", "internal/authn"},
+	"internal/gateway/upstream/...": {"internal/gateway/upstream/...", "internal/policy", "internal/quota", "internal/fault", "internal/authn", "internal/yamlfile"},
 	"internal/gateway/csrf":         {"internal/fault"},
 	"internal/api":                  {"internal/agent", "internal/audit/...", "internal/authn", "internal/gateway/...", "internal/identity/...", "internal/inspect/...", "internal/plane", "internal/policy", "internal/quota", "internal/shield", "internal/fault", "internal/tenant"},
 

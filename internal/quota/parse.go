@@ -1,7 +1,6 @@
 package quota
 
 import (
-	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -9,19 +8,16 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/Nissimmiracles/openclaw/internal/yamlfile"
 )
 
 //go:embed tiers.yaml
 var defaultTiers []byte
 
-const (
-	maxTableBytes = 1 << 20
-	maxNames      = 256 // tiers, and classes, in one table
-)
+const maxNames = 256 // tiers, and classes, in one table
 
 // LineError is what is wrong with a tiers file, and where.
 type LineError struct {
@@ -48,25 +44,13 @@ func DefaultTable() *Table {
 // ParseTable reads a tiers file strictly: an unknown, missing or repeated
 // field, a number out of bounds, an alias or a tag is a *LineError.
 func ParseTable(text []byte) (*Table, error) {
-	if len(text) > maxTableBytes {
-		return nil, &LineError{Reason: "larger than 1 MiB"}
-	}
-	if bytes.IndexByte(text, 0) >= 0 {
-		return nil, &LineError{Reason: "contains a NUL byte"}
-	}
-	file, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		var ye yaml.Error
-		if errors.As(err, &ye) && ye.GetToken() != nil {
-			return nil, &LineError{Line: ye.GetToken().Position.Line, Reason: ye.GetMessage()}
-		}
-		return nil, &LineError{Reason: "not YAML"}
-	}
-	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		return nil, &LineError{Reason: "want exactly one document"}
+	doc, err := yamlfile.File("tiers").Document(text, "")
+	var le *yamlfile.LineError
+	if errors.As(err, &le) {
+		return nil, &LineError{Line: le.Line, Reason: le.Reason}
 	}
 	var raw rawTable
-	if err := raw.read(file.Docs[0].Body); err != nil {
+	if err := raw.read(doc); err != nil {
 		return nil, err
 	}
 	return raw.compile()

@@ -107,7 +107,7 @@ func TestLoad(t *testing.T) {
 	before, digest := tiers.Table(), tiers.Digest()
 	good := defaults(t)
 	for _, bad := range []string{
-		"", "version: 1", strings.Replace(good, "per_minute: 60", "per_minute: x", 1),
+		"", "version: 1", "tiers: " + strings.Repeat("[", 1<<16), strings.Replace(good, "per_minute: 60", "per_minute: x", 1),
 		strings.Replace(good, "  standard:", "  basic:", 1),
 		strings.ReplaceAll(strings.ReplaceAll(good, ", probe]", "]"), "      probe: unlimited\n", ""),
 	} {

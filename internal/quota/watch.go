@@ -3,21 +3,16 @@ package quota
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/Nissimmiracles/openclaw/internal/yamlfile"
 )
 
 // LoadFile is Load from a file of at most 1 MiB.
 func (t *Tiers) LoadFile(path string) (changed bool, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, fmt.Errorf("load tiers: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTableBytes+1))
+	text, err := yamlfile.Read(path)
 	if err != nil {
 		return false, fmt.Errorf("load tiers: %w", err)
 	}

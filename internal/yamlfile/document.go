@@ -41,8 +41,8 @@ func (e *LineError) Error() string {
 // File is one file under reading; its methods take values off the tree.
 type File string
 
-// Document parses the one YAML document of the text.
-func (f File) Document(text []byte) (_ ast.Node, err error) {
+// Document parses the one YAML document of the text; hint says what it holds.
+func (f File) Document(text []byte, hint string) (_ ast.Node, err error) {
 	if len(text) > MaxFile {
 		return nil, &LineError{File: string(f), Reason: "larger than 1 MiB"}
 	}
@@ -67,7 +67,7 @@ func (f File) Document(text []byte) (_ ast.Node, err error) {
 		return nil, le
 	}
 	if len(doc.Docs) != 1 || doc.Docs[0].Body == nil {
-		return nil, &LineError{File: string(f), Reason: "want exactly one document"}
+		return nil, &LineError{File: string(f), Reason: "want exactly one document", Hint: hint}
 	}
 	return doc.Docs[0].Body, nil
 }

@@ -1,30 +1,23 @@
 package upstream
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream/http1"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
+	"github.com/Nissimmiracles/openclaw/internal/yamlfile"
 )
 
-const (
-	maxFile   = 1 << 20
-	maxRoutes = 4096
-	maxDepth  = 16 // of brackets, which is what YAML nests by without indenting
-)
+const maxRoutes = 4096
 
 // Classes finds limit classes by name; *quota.Table does.
 type Classes interface {
@@ -32,27 +25,8 @@ type Classes interface {
 	Classes() []string
 }
 
-// LineError is what is wrong with a routes file, where, and what to do.
-type LineError struct {
-	File         string
-	Line, Column int // from 1; 0 when the whole file is meant
-	Reason, Hint string
-}
-
-func (e *LineError) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
-	}
-	s += ": " + e.Reason
-	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
-	}
-	return s
-}
-
-// ParseTable reads a routes file strictly; every error is a *LineError. file is
-// its name for errors.
+// ParseTable reads a routes file strictly; every error is a *yamlfile.LineError.
+// file is its name for errors.
 //
 //	version: 1
 //	routes:
@@ -76,15 +50,15 @@ func (e *LineError) Error() string {
 //	    breaker: {failures: 5, open: 10s, probes: 1}   # failures: 0 for none
 //	    health: {path: /healthz, every: 10s, timeout: 2s}
 func ParseTable(file string, text []byte, classes Classes) (*Table, error) {
-	p := &fileParser{file: file, classes: classes}
-	doc, err := p.document(text)
+	p := &fileParser{yamlfile.File(file), classes}
+	doc, err := p.Document(text, "with version and routes")
 	if err != nil {
 		return nil, err
 	}
 	var list *ast.SequenceNode
-	err = p.fields(doc, []string{"version", "routes"}, map[string]func(ast.Node) error{
+	err = p.Mapping(doc, []string{"version", "routes"}, yamlfile.Fields{
 		"version": func(n ast.Node) error {
-			_, err := p.number(n, 1, 1)
+			_, err := p.Number(n, 1, 1)
 			return err
 		},
 		"routes": func(n ast.Node) (err error) {
@@ -96,7 +70,7 @@ func ParseTable(file string, text []byte, classes Classes) (*Table, error) {
 		return nil, err
 	}
 	if len(list.Values) > maxRoutes {
-		return nil, p.at(list, "", "more than %d routes", maxRoutes)
+		return nil, p.At(list, "", "more than %d routes", maxRoutes)
 	}
 	sum := sha256.Sum256(text)
 	t := &Table{mux: http.NewServeMux(), digest: hex.EncodeToString(sum[:])}
@@ -113,60 +87,13 @@ func ParseTable(file string, text []byte, classes Classes) (*Table, error) {
 	return t, nil
 }
 
-// document parses one YAML document without anchors, aliases, tags or merges.
-func (p *fileParser) document(text []byte) (_ ast.Node, err error) {
-	if len(text) > maxFile {
-		return nil, &LineError{File: p.file, Reason: "larger than 1 MiB"}
-	}
-	if i := bytes.IndexByte(text, 0); i >= 0 {
-		return nil, &LineError{File: p.file, Reason: "contains a NUL byte"}
-	}
-	if deepest(text) > maxDepth {
-		return nil, &LineError{File: p.file, Reason: "nested too deeply"}
-	}
-	defer func() { // the YAML library has panicked on odd input before
-		if recover() != nil {
-			err = &LineError{File: p.file, Reason: "not YAML"}
-		}
-	}()
-	f, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		le := &LineError{File: p.file, Reason: "not YAML"}
-		var ye yaml.Error
-		if errors.As(err, &ye) && ye.GetToken() != nil && ye.GetToken().Position != nil {
-			le.Line, le.Column, le.Reason = ye.GetToken().Position.Line, ye.GetToken().Position.Column, ye.GetMessage()
-		}
-		return nil, le
-	}
-	if len(f.Docs) != 1 || f.Docs[0].Body == nil {
-		return nil, &LineError{File: p.file, Reason: "want exactly one document", Hint: "with version and routes"}
-	}
-	return f.Docs[0].Body, nil
-}
-
-func deepest(text []byte) (most int) {
-	depth := 0
-	for _, c := range text {
-		switch c {
-		case '[', '{':
-			depth++
-			most = max(most, depth)
-		case ']', '}':
-			depth--
-		case '\n': // a quoted bracket does not count for ever
-			depth = max(depth, 0)
-		}
-	}
-	return most
-}
-
 func (p *fileParser) add(t *Table, doors map[string]*door, rt *Route, n ast.Node) (err error) {
 	d := doors[rt.Match]
 	if d == nil {
 		d = &door{match: rt.Match, methods: map[string]*Route{}}
 		defer func() {
 			if r := recover(); r != nil { // how net/http says that a pattern is wrong or conflicts
-				err = p.at(n, "two matches may overlap only if one is more specific", "match %q: %s", rt.Match, firstLine(fmt.Sprint(r)))
+				err = p.At(n, "two matches may overlap only if one is more specific", "match %q: %s", rt.Match, firstLine(fmt.Sprint(r)))
 			}
 		}()
 		t.mux.Handle(rt.Match, d)
@@ -174,7 +101,7 @@ func (p *fileParser) add(t *Table, doors map[string]*door, rt *Route, n ast.Node
 	}
 	for _, m := range rt.Methods {
 		if old := d.methods[m]; old != nil {
-			return p.at(n, "", "%s %s is already a route, at line %d", m, rt.Match, old.Line)
+			return p.At(n, "", "%s %s is already a route, at line %d", m, rt.Match, old.Line)
 		}
 		d.methods[m] = rt
 	}
@@ -193,9 +120,9 @@ func firstLine(s string) string {
 // route reads one entry.
 func (p *fileParser) route(n ast.Node) (*Route, error) {
 	rt := defaults()
-	rt.Line, _ = position(n)
+	rt.Line, _ = yamlfile.Position(n)
 	var upstream ast.Node
-	err := p.fields(n, []string{"match", "upstream", "limit"}, map[string]func(ast.Node) error{
+	err := p.Mapping(n, []string{"match", "upstream", "limit"}, yamlfile.Fields{
 		"match": func(n ast.Node) (err error) {
 			if rt.Match, err = p.text(n); err != nil {
 				return err
@@ -212,7 +139,7 @@ func (p *fileParser) route(n ast.Node) (*Route, error) {
 				return err
 			}
 			if rt.target, err = parseTarget(rt.Upstream); err != nil {
-				return p.at(n, "as in http://10.0.0.5:8080 or https://{tenant}.agents.example.com/v1", "upstream: %v", err)
+				return p.At(n, "as in http://10.0.0.5:8080 or https://{tenant}.agents.example.com/v1", "upstream: %v", err)
 			}
 			return nil
 		},
@@ -222,7 +149,7 @@ func (p *fileParser) route(n ast.Node) (*Route, error) {
 				return err
 			}
 			if rt.Action, err = policy.ParseAction(name); err != nil {
-				return p.at(n, "actions are the policy's; upstream.call is the usual one", "unknown action %q", name)
+				return p.At(n, "actions are the policy's; upstream.call is the usual one", "unknown action %q", name)
 			}
 			return nil
 		},
@@ -232,86 +159,85 @@ func (p *fileParser) route(n ast.Node) (*Route, error) {
 				return err
 			}
 			if rt.Class, err = p.classes.Class(name); err != nil {
-				return p.at(n, "the tiers file has "+strings.Join(p.classes.Classes(), ", "), "unknown limit class %q", name)
+				return p.At(n, "the tiers file has "+strings.Join(p.classes.Classes(), ", "), "unknown limit class %q", name)
 			}
 			return nil
 		},
 		"inspect": func(n ast.Node) (err error) { rt.Inspect, err = p.inspect(n); return err },
-		"waf":     func(n ast.Node) (err error) { rt.WAF, err = p.boolean(n); return err },
+		"waf":     func(n ast.Node) (err error) { rt.WAF, err = p.Bool(n); return err },
 		"audience": func(n ast.Node) (err error) {
 			if rt.Audience, err = p.text(n); err == nil && (rt.Audience == "" || len(rt.Audience) > 256) {
-				err = p.at(n, "", "audience: want 1 to 256 characters")
+				err = p.At(n, "", "audience: want 1 to 256 characters")
 			}
 			return err
 		},
 		"strip": func(n ast.Node) (err error) {
 			if rt.Strip, err = p.text(n); err == nil && (len(rt.Strip) < 2 || rt.Strip[0] != '/' || strings.HasSuffix(rt.Strip, "/") || strings.ContainsAny(rt.Strip, "{}%?#")) {
-				err = p.at(n, "as in /api", "strip: want a path without a slash at its end")
+				err = p.At(n, "as in /api", "strip: want a path without a slash at its end")
 			}
 			return err
 		},
 		"pass":      func(n ast.Node) (err error) { rt.Pass, err = p.words(n, passable); return err },
-		"pages":     func(n ast.Node) (err error) { rt.Pages, err = p.boolean(n); return err },
-		"keep_host": func(n ast.Node) (err error) { rt.KeepHost, err = p.boolean(n); return err },
+		"pages":     func(n ast.Node) (err error) { rt.Pages, err = p.Bool(n); return err },
+		"keep_host": func(n ast.Node) (err error) { rt.KeepHost, err = p.Bool(n); return err },
 		"max_body":  func(n ast.Node) (err error) { rt.MaxBody, err = p.bytes(n); return err },
-		"connections": func(n ast.Node) error {
-			c, err := p.number(n, 1, 1<<16)
-			rt.Connections = int(c)
+		"connections": func(n ast.Node) (err error) {
+			rt.Connections, err = p.Number(n, 1, 1<<16)
 			return err
 		},
 		"timeouts": func(n ast.Node) error {
 			t := &rt.Timeouts
-			return p.fields(n, nil, map[string]func(ast.Node) error{
+			return p.Mapping(n, nil, yamlfile.Fields{
 				"connect": func(n ast.Node) (err error) {
-					t.Connect, err = p.duration(n, 10*time.Millisecond, time.Minute)
+					t.Connect, err = p.Duration(n, 10*time.Millisecond, time.Minute)
 					return err
 				},
 				"header": func(n ast.Node) (err error) {
-					t.Header, err = p.duration(n, 10*time.Millisecond, time.Hour)
+					t.Header, err = p.Duration(n, 10*time.Millisecond, time.Hour)
 					return err
 				},
-				"idle": func(n ast.Node) (err error) { t.Idle, err = p.duration(n, 10*time.Millisecond, time.Hour); return err },
+				"idle": func(n ast.Node) (err error) { t.Idle, err = p.Duration(n, 10*time.Millisecond, time.Hour); return err },
 				"total": func(n ast.Node) (err error) {
 					if s, ok := n.(*ast.StringNode); ok && s.Value == "none" {
 						t.Total = 0
 						return nil
 					}
-					t.Total, err = p.duration(n, 10*time.Millisecond, 24*time.Hour)
+					t.Total, err = p.Duration(n, 10*time.Millisecond, 24*time.Hour)
 					return err
 				},
 			})
 		},
 		"retries": func(n ast.Node) error {
-			return p.fields(n, nil, map[string]func(ast.Node) error{
-				"count":  func(n ast.Node) error { c, err := p.number(n, 0, 5); rt.Retries.Count = int(c); return err },
+			return p.Mapping(n, nil, yamlfile.Fields{
+				"count":  func(n ast.Node) (err error) { rt.Retries.Count, err = p.Number(n, 0, 5); return err },
 				"on":     func(n ast.Node) (err error) { rt.Retries.On, err = p.words(n, retryCauses); return err },
 				"budget": func(n ast.Node) (err error) { rt.Retries.Budget, err = p.share(n); return err },
 			})
 		},
 		"breaker": func(n ast.Node) error {
 			b := &rt.Breaker
-			return p.fields(n, nil, map[string]func(ast.Node) error{
-				"failures": func(n ast.Node) error { c, err := p.number(n, 0, 1000); b.Failures = int(c); return err },
-				"open":     func(n ast.Node) (err error) { b.Open, err = p.duration(n, 10*time.Millisecond, time.Hour); return err },
-				"probes":   func(n ast.Node) error { c, err := p.number(n, 1, 100); b.Probes = int(c); return err },
+			return p.Mapping(n, nil, yamlfile.Fields{
+				"failures": func(n ast.Node) (err error) { b.Failures, err = p.Number(n, 0, 1000); return err },
+				"open":     func(n ast.Node) (err error) { b.Open, err = p.Duration(n, 10*time.Millisecond, time.Hour); return err },
+				"probes":   func(n ast.Node) (err error) { b.Probes, err = p.Number(n, 1, 100); return err },
 			})
 		},
 		"health": func(n ast.Node) error {
 			h := &rt.Health
 			h.Every, h.Timeout = 10*time.Second, 2*time.Second
-			return p.fields(n, []string{"path"}, map[string]func(ast.Node) error{
+			return p.Mapping(n, []string{"path"}, yamlfile.Fields{
 				"path": func(n ast.Node) (err error) {
 					if h.Path, err = p.text(n); err == nil && (!strings.HasPrefix(h.Path, "/") || strings.ContainsAny(h.Path, " \t\r\n#")) {
-						err = p.at(n, "as in /healthz", "health: want a path")
+						err = p.At(n, "as in /healthz", "health: want a path")
 					}
 					return err
 				},
 				"every": func(n ast.Node) (err error) {
-					h.Every, err = p.duration(n, 100*time.Millisecond, time.Hour)
+					h.Every, err = p.Duration(n, 100*time.Millisecond, time.Hour)
 					return err
 				},
 				"timeout": func(n ast.Node) (err error) {
-					h.Timeout, err = p.duration(n, 10*time.Millisecond, time.Minute)
+					h.Timeout, err = p.Duration(n, 10*time.Millisecond, time.Minute)
 					return err
 				},
 			})
@@ -321,7 +247,7 @@ func (p *fileParser) route(n ast.Node) (*Route, error) {
 		return nil, err
 	}
 	if rt.Action.Audience() == policy.ForPublic && (rt.target.hostPlace || rt.target.pathPlace) {
-		return nil, p.at(upstream, "a public route has no tenant", "upstream: nobody fills %s or %s here", placeName, placeID)
+		return nil, p.At(upstream, "a public route has no tenant", "upstream: nobody fills %s or %s here", placeName, placeID)
 	}
 	rt.pass = passes{authorization: slices.Contains(rt.Pass, "Authorization"), cookie: slices.Contains(rt.Pass, "Cookie")}
 	return &rt, nil
@@ -330,13 +256,13 @@ func (p *fileParser) route(n ast.Node) (*Route, error) {
 func (p *fileParser) checkMatch(n ast.Node, m string) error {
 	slash := strings.IndexByte(m, '/')
 	if slash < 0 || strings.ContainsAny(m, " \t") {
-		return p.at(n, "as in agents.example.com/api/ or /api/; methods stand in methods", "match: want a host and a path, or a path")
+		return p.At(n, "as in agents.example.com/api/ or /api/; methods stand in methods", "match: want a host and a path, or a path")
 	}
 	if host := m[:slash]; host != strings.ToLower(host) || strings.ContainsAny(host, ":{}*") {
-		return p.at(n, "a port does not matter to a match", "match: want a plain host name in lower case")
+		return p.At(n, "a port does not matter to a match", "match: want a plain host name in lower case")
 	}
 	if _, err := cleanPath(m[slash:]); err != nil || strings.Contains(m, "//") {
-		return p.at(n, "", "match: the path is not clean")
+		return p.At(n, "", "match: the path is not clean")
 	}
 	return nil
 }
@@ -349,10 +275,10 @@ func (p *fileParser) inspect(n ast.Node) ([]Inspection, error) {
 	var out []Inspection
 	for _, v := range list.Values {
 		var in Inspection
-		err := p.fields(v, []string{"field", "for"}, map[string]func(ast.Node) error{
+		err := p.Mapping(v, []string{"field", "for"}, yamlfile.Fields{
 			"field": func(n ast.Node) (err error) {
 				if in.Field, err = p.text(n); err == nil && !isField(in.Field) {
-					err = p.at(n, "body, query, path, header.NAME or a place in a JSON body, as in body.messages[*].content", "unknown field %q", in.Field)
+					err = p.At(n, "body, query, path, header.NAME or a place in a JSON body, as in body.messages[*].content", "unknown field %q", in.Field)
 				}
 				return err
 			},

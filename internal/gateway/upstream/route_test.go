@@ -19,6 +19,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/policy"
 	"github.com/Nissimmiracles/openclaw/internal/quota"
+	"github.com/Nissimmiracles/openclaw/internal/yamlfile"
 )
 
 const wholeFile = `version: 1
@@ -115,7 +116,7 @@ func TestParseTableRefuses(t *testing.T) {
 	} {
 		text := "version: 1\nroutes:\n  - " + line + "\n"
 		_, err := ParseTable("routes.yaml", []byte(text), quota.DefaultTable())
-		var le *LineError
+		var le *yamlfile.LineError
 		if !errors.As(err, &le) || !strings.Contains(err.Error(), where) || le.Line != 3 || !strings.HasPrefix(err.Error(), "routes.yaml:3:") {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -147,7 +148,7 @@ func FuzzParseTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		table, err := ParseTable("f", []byte(text), classes)
 		if err != nil {
-			var le *LineError
+			var le *yamlfile.LineError
 			if !errors.As(err, &le) || le.Reason == "" {
 				t.Fatalf("%T %v", err, err)
 			}

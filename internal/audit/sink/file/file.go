@@ -44,7 +44,7 @@ func Read(path string, about About) (*Table, error) {
 // is the file's for errors. docs/SINKS.md has an example of every key.
 func Parse(name string, text []byte, about About) (*Table, error) {
 	p := &parser{File: yamlfile.File(name), about: about}
-	doc, err := p.Document(text)
+	doc, err := p.Document(text, "")
 	if err != nil {
 		return nil, err
 	}
