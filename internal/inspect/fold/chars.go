@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -233,8 +234,7 @@ func (p *pen) plain(i, stop int) int {
 		p.latin = p.latin || has&2 != 0
 		if j == i { // the word ends before it
 			p.end()
-			j++
-			p.word = len(t.alt) + 1
+			j = p.words(i, stop)
 		}
 		t.alt = append(t.alt, src[i:j]...)
 		t.afrom = append(t.afrom, t.from[i:j]...)
@@ -242,6 +242,37 @@ func (p *pen) plain(i, stop int) int {
 		i = j
 	}
 	return i
+}
+
+// words looks at the ASCII characters from i on, where a word has ended, at most
+// to stop, and returns where they end. Only the last words among them matter to
+// what follows.
+func (p *pen) words(i, stop int) int {
+	src := p.t.Bytes[:stop]
+	j := i + 1
+	for j+8 <= stop && binary.LittleEndian.Uint64(src[j:])&0x8080808080808080 == 0 {
+		j += 8
+	}
+	for j < stop && src[j] < utf8.RuneSelf {
+		j++
+	}
+	var has uint8
+	k := j
+	for ; inWord[src[k-1]] != 0; k-- { // it ends at i
+		has |= inWord[src[k-1]]
+	}
+	p.word = len(p.t.alt) + k - i
+	p.latin = has&2 != 0
+	for k > i && inWord[src[k-1]] == 0 {
+		k--
+	}
+	if k > i {
+		for has = 0; k > i && inWord[src[k-1]] != 0; k-- {
+			has |= inWord[src[k-1]]
+		}
+		p.after = has&2 != 0
+	}
+	return j
 }
 
 func (p *pen) end() {

@@ -209,22 +209,23 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			k++
 		}
 		s := k
-		high, digit := false, false
-		for k < len(b) && isWord(b[k]) {
-			high = high || b[k] >= utf8.RuneSelf
-			digit = digit || isDigit(b[k])
+		var has uint8
+		h := uint64(fnvOffset)
+		for k < len(b) && wordClass[b[k]]&hasAny != 0 {
+			has |= wordClass[b[k]]
+			h = (h ^ uint64(b[k]|0x20)) * fnvPrime
 			k++
 		}
 		if s >= k {
 			break
 		}
-		if high || k-s > 40 {
+		if has&hasHigh != 0 || k-s > 40 {
 			if end == i {
 				end = k
 			}
 			break
 		}
-		if digit { // it says nothing of the run it stands in
+		if has&hasDigit != 0 { // it says nothing of the run it stands in
 			if len(t.words) == 0 {
 				if end == i {
 					end = k
@@ -234,7 +235,7 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			continue
 		}
 		if k-s >= 3 {
-			if Common(b[s:k]) {
+			if vocab.has(h) {
 				if known++; known > 1 || len(t.words) == 0 {
 					break
 				}

@@ -22,8 +22,14 @@ const (
 // word is one ASCII word of a run that may be rot13 or reversed.
 type word struct{ start, end int }
 
-func isWord(c byte) bool {
-	return c >= utf8.RuneSelf || isDigit(c) || isAlpha(c)
+func isWord(c byte) bool { return wordClass[c]&hasAny != 0 }
+
+// span is the end of the word that goes on at b[i:], and what it holds.
+func span(b []byte, i int) (end int, has uint8) {
+	for ; i < len(b) && wordClass[b[i]]&hasAny != 0; i++ {
+		has |= wordClass[b[i]]
+	}
+	return i, has
 }
 
 // decode replaces every encoded run once and tells whether it found any. Each
@@ -87,6 +93,10 @@ func (t *Text) decode() bool {
 			}
 			continue
 		}
+		e, has := span(b, i)
+		t.work += e - i
+		// Most words are letters alone: what needs a digit or a lone letter fails.
+		plain := has&(hasDigit|hasHigh) == 0 && e-i > 1 && (e == len(b) || leetLetter[b[e]] == 0)
 		if i >= blob {
 			dec, z, way, ok := t.blob(i)
 			t.work += z - i
@@ -97,7 +107,9 @@ func (t *Text) decode() bool {
 			}
 			blob = z
 		}
-		if i >= pairs {
+		if plain && has&hasNonhex != 0 {
+			pairs = max(pairs, i+1)
+		} else if i >= pairs {
 			dec, z, ok := t.pairs(i)
 			t.work += z - i
 			if ok {
@@ -107,7 +119,9 @@ func (t *Text) decode() bool {
 			}
 			pairs = z
 		}
-		if i >= spaced {
+		if plain {
+			spaced = max(spaced, i+1)
+		} else if i >= spaced {
 			if dec, z, ok := t.lettered(i); ok {
 				t.work += z - i
 				replace(dec, i, z, Spaced)
@@ -138,24 +152,24 @@ func (t *Text) decode() bool {
 			}
 			run = z
 		}
-		if dec, z := t.leet(i); z > 0 {
-			replace(dec, i, z, Leet)
-			i = z
-			continue
+		if !plain {
+			if dec, z := t.leet(i); z > 0 {
+				replace(dec, i, z, Leet)
+				i = z
+				continue
+			}
 		}
 		if i >= t.leetLook {
 			t.lookForLeet(i)
 		}
-		if i < t.leetEnd {
+		if !plain && i < t.leetEnd {
 			if dec, z := t.leetAlike(i); z > 0 {
 				replace(dec, i, z, Leet)
 				i = z
 				continue
 			}
 		}
-		for i < len(b) && isWord(b[i]) {
-			i++
-		}
+		i = e
 	}
 	if !changed {
 		return false
@@ -188,6 +202,11 @@ func (t *Text) carry(a, z int) {
 // blob recognises base64 and hex from i; z is where the run ends.
 func (t *Text) blob(i int) (dec []byte, z int, way Way, ok bool) {
 	b := t.Bytes
+	for z = i; z < len(b) && z-i < minBase64 && isBase64(b[z]); z++ {
+	}
+	if z-i < minBase64 { // as most words
+		return nil, max(z, i+1), 0, false
+	}
 	z = i
 	var lower, upper, digit, other, nonhex int
 	for z < len(b) && isBase64(b[z]) {
@@ -221,9 +240,6 @@ func (t *Text) blob(i int) (dec []byte, z int, way Way, ok bool) {
 		}
 	}
 	n := z - i
-	if n < minBase64 {
-		return nil, max(z, i+1), 0, false
-	}
 	if nonhex == 0 && n >= minHex && n%2 == 0 {
 		t.scratch = grow(t.scratch, n/2)
 		if m, err := hex.Decode(t.scratch, b[i:z]); err == nil && readable(t.scratch[:m]) {
@@ -275,9 +291,7 @@ func (t *Text) blob(i int) (dec []byte, z int, way Way, ok bool) {
 	return nil, z, 0, false
 }
 
-func isBase64(c byte) bool {
-	return isAlpha(c) || isDigit(c) || c == '+' || c == '/' || c == '-' || c == '_'
-}
+func isBase64(c byte) bool { return wordClass[c]&inBase64 != 0 }
 
 // readable tells text from the random bytes that a wrong decoding gives.
 func readable(s []byte) bool {
@@ -578,17 +592,19 @@ func (t *Text) lookForLeet(i int) {
 			k++
 			continue
 		}
-		if _, z := t.leet(k); z > 0 {
-			known++
-			k = z
-			continue
+		e, has := span(b, k)
+		t.work += e - k
+		if has&(hasDigit|hasHigh) != 0 || e < len(b) && leetLetter[b[e]] != 0 {
+			if _, z := t.leet(k); z > 0 {
+				known++
+				k = z
+				continue
+			}
+			if _, z := t.leetAlike(k); z > 0 {
+				alike++
+			}
 		}
-		if _, z := t.leetAlike(k); z > 0 {
-			alike++
-		}
-		for k < t.leetLook && isWord(b[k]) {
-			k++
-		}
+		k = e
 	}
 	if known >= 2 && known*2 >= alike {
 		t.leetEnd = t.leetLook

@@ -103,6 +103,9 @@ func closing(b []byte, i int) int {
 	return 0
 }
 
+// closes tells the bytes at which closing may find a mark.
+var closes = [256]bool{'.': true, ',': true, '!': true, '?': true, ':': true, ';': true, 0xE3: true, 0xE0: true, 0xD8: true}
+
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
 // misplaced tells whether a closing mark of n bytes at b[i:] stands before a
@@ -244,6 +247,9 @@ func (t *Text) lean(a, z int) (sum int) {
 // those after one.
 func marks(b []byte, i, end int) (before, after int) {
 	for ; i < end; i++ {
+		if !closes[b[i]] {
+			continue
+		}
 		if n := closing(b, i); n > 0 {
 			switch {
 			case misplaced(b, i, n):

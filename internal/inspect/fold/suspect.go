@@ -35,7 +35,7 @@ func (t *Text) suspect() bool {
 				}
 			}
 			i++
-			if c != '+' && c != '/' && c != '-' && c != '_' {
+			if wordClass[c]&inBase64 == 0 {
 				run = i
 			}
 			continue
@@ -48,7 +48,7 @@ func (t *Text) suspect() bool {
 		}
 		h := uint64(fnvOffset)
 		var has uint8
-		for i < len(b) && wordClass[b[i]] != 0 {
+		for i < len(b) && wordClass[b[i]]&hasAny != 0 {
 			has |= wordClass[b[i]]
 			h = (h ^ uint64(b[i]|0x20)) * fnvPrime
 			i++
@@ -125,9 +125,12 @@ const (
 	hasUpper
 	hasNonhex
 	hasHigh
+	inBase64 // also of signs that no word holds
+
+	hasAny = hasDigit | hasAlpha | hasHigh
 )
 
-// wordClass tells what a byte adds to a word; 0 ends it.
+// wordClass tells what a byte adds to a word; without hasAny it ends one.
 var wordClass = func() (t [256]uint8) {
 	for i := range t {
 		c := byte(i)
@@ -144,6 +147,9 @@ var wordClass = func() (t [256]uint8) {
 			if !isHexDigit(c) {
 				t[i] |= hasNonhex
 			}
+		}
+		if isAlpha(c) || isDigit(c) || c == '+' || c == '/' || c == '-' || c == '_' {
+			t[i] |= inBase64
 		}
 	}
 	return t
