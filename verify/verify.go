@@ -419,7 +419,7 @@ func Main(command string, args []string, stdin io.Reader, stdout, stderr io.Writ
 		err = errors.New("want flags and one FILE")
 	} else if err == nil && set.Arg(0) != "-" {
 		file, no := os.Open(set.Arg(0))
-		defer file.Close()
+		defer func() { _ = file.Close() }() // of no file, it does nothing
 		stdin, err = file, no
 	}
 	if err == nil {
