@@ -346,6 +346,11 @@ func TestTrust(t *testing.T) {
 	denied("another client certificate", line(mutual, wire.TLS{CAFile: c.CAFile, CertFile: stranger.CertFile, KeyFile: stranger.KeyFile}))
 	denied("another CA", line(mutual, wire.TLS{CAFile: stranger.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile}))
 	denied("TLS 1.1", line(old, wire.TLS{CAFile: c.CAFile}))
+	for name, to := range map[string]interface{ Arrived() int }{"mutual": mutual, "old": old, "otlp": r} {
+		if n := to.Arrived(); n != 0 {
+			t.Errorf("the %s receiver took %d events of those that it refused, or that refused it", name, n)
+		}
+	}
 	plain := sinktest.NewSyslog(t, nil)
 	s, err := line(plain, wire.TLS{CAFile: c.CAFile})()
 	if err != nil {

@@ -61,6 +61,18 @@ func (b *Book) Tally(tenant string, last int64) (arrived, twice int64) {
 	return arrived, twice
 }
 
+// Arrived is how many deliveries of events there were, of all tenants.
+func (b *Book) Arrived() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, seqs := range b.seen {
+		for _, times := range seqs {
+			n += times
+		}
+	}
+	return n
+}
+
 // Await waits until all of 1 to last arrived.
 func (b *Book) Await(t testing.TB, tenant string, last int64) {
 	t.Helper()

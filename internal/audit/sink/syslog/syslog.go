@@ -45,6 +45,9 @@ type Config struct {
 	NoBOM      bool   // for receivers that choke on the mark
 }
 
+// lastWord is how long after a failed write a receiver's reason is waited for.
+const lastWord = time.Second
+
 // Sender is a sink.Sender.
 type Sender struct {
 	cfg  Config
@@ -125,7 +128,9 @@ func (s *Sender) Send(ctx context.Context, batch []sink.Item) error {
 		werr = conn.CloseWrite()
 	}
 	if werr != nil {
-		_ = raw.Close()
+		// A receiver that refuses us has said why before it closed: what it said
+		// may still be on the way to the reader.
+		_ = raw.SetReadDeadline(time.Now().Add(lastWord))
 		rerr := <-end
 		if wire.IsTrust(rerr) {
 			return sink.Fail(sink.Denied, "the receiver refused the connection: %w", rerr)
