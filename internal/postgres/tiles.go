@@ -81,15 +81,20 @@ func (t *tiles) forget(id tenant.ID) {
 	}
 }
 
-// fetch reads the tiles that a proof for a leaf needs, and those that it does not
-// have, in one round trip: the leaf's, and at the tree's edge, of each level. What
+// fetch reads the tiles that proofs for leaves need, and those that it does not
+// have, in one round trip: each leaf's, and at the tree's edge, of each level. What
 // is not there as it should be is left for the proof to stumble over.
-func (k keptTree) fetch(ctx context.Context, s *Store, leaf int64) error {
+func (k keptTree) fetch(ctx context.Context, s *Store, leaves ...int64) error {
 	b := &pgx.Batch{}
 	b.Queue(setTenant, k.id.String())
 	for level := 0; k.size>>level > 0; level += merkle.BlockHeight {
 		last := (k.size>>level - 1) / tileHashes
-		for _, at := range slices.Compact([]int64{min(leaf>>level/tileHashes, last), last}) {
+		tiles := []int64{last}
+		for _, leaf := range leaves {
+			tiles = append(tiles, min(leaf>>level/tileHashes, last))
+		}
+		slices.Sort(tiles)
+		for _, at := range slices.Compact(tiles) {
 			hashes := make([]tlog.Hash, min(k.size>>level-at*tileHashes, tileHashes))
 			key := tileKey{k.id, level, at}
 			if k.tiles.get(key, len(hashes)) != nil {
