@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"encoding/binary"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,9 +20,10 @@ const (
 	rowBytes  = 1 << 20 // of bodies; one event has at most 8 KiB
 )
 
+// The body comes last: buffers that grow to hold it copy little then.
 const insertRow = `WITH e AS (
-	INSERT INTO audit_events (tenant_id, id, n, first_at, last_at, words, body, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
-	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent) VALUES ($1, $2, $9, $10, $11, $12)`
+	INSERT INTO audit_events (tenant_id, id, n, first_at, last_at, words, leaf, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $12))
+	INSERT INTO audit_personal (tenant_id, event_id, salts, actor_name, ip, user_agent) VALUES ($1, $2, $8, $9, $10, $11)`
 
 // packed is a row to be written: column by column, element by element.
 type packed struct {
@@ -41,9 +44,8 @@ func queueEvent(b *pgx.Batch, id tenant.ID, e *record.Sealed) {
 }
 
 // queueEvents adds events, in their order, to a transaction that has their
-// tenant set. It answers the id of each event's row.
-func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) (rows []uuid.UUID) {
-	rows = make([]uuid.UUID, 0, len(events))
+// tenant set. It answers their rows.
+func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) (rows []*packed) {
 	for from := 0; from < len(events); {
 		to, size := from, 0
 		for to < len(events) && to-from < rowEvents && (to == from || size+len(events[to].Body) < rowBytes) {
@@ -54,21 +56,44 @@ func queueEvents(b *pgx.Batch, id tenant.ID, events []*record.Sealed) (rows []uu
 		if to-from < len(events) {
 			p.id = uuid.Must(uuid.NewV7()) // rows of one transaction are numbered by their ids
 		}
-		b.Queue(insertRow, [16]byte(id), [16]byte(p.id), p.n, p.first, p.last, p.words, p.body, p.leaf, p.salts, p.name, p.ip, p.agent)
-		for range p.n {
-			rows = append(rows, p.id)
-		}
+		b.Queue(insertRow, [16]byte(id), [16]byte(p.id), p.n, p.first, p.last, p.words, p.leaf, p.salts, p.name, p.ip, p.agent, p.body)
+		rows = append(rows, p)
 		from = to
 	}
 	return rows
 }
 
-// pack makes one row of events. A row's id is its first event's.
+// rowOf is the id of the row that has event n of all that the rows have.
+func rowOf(rows []*packed, n int) uuid.UUID {
+	for n >= rows[0].n {
+		n -= rows[0].n
+		rows = rows[1:]
+	}
+	return rows[0].id
+}
+
+// packs are rows to be filled again: a full one has some 180 KiB.
+var packs = sync.Pool{New: func() any { return new(packed) }}
+
+// free gives the row's memory back, once nothing refers to it.
+func (p *packed) free() {
+	if cap(p.body) > keepRoom {
+		return
+	}
+	clear(p.name)
+	clear(p.ip)
+	clear(p.agent)
+	packs.Put(p)
+}
+
+// pack makes one row of events, which it refers to. A row's id is its first
+// event's.
 func pack(events []*record.Sealed, size int) *packed {
 	n := len(events)
-	p := &packed{
-		id: events[0].ID, n: n, first: events[0].Time, last: events[0].Time, words: make([]byte, 0, 4*facets*min(n, 32)), body: make([]byte, 0, size),
-		leaf: make([]byte, 0, 32*n), salts: make([]byte, 0, 48*n), name: make([]*string, n), ip: make([]*string, n), agent: make([]*string, n),
+	p := packs.Get().(*packed)
+	*p = packed{
+		id: events[0].ID, n: n, first: events[0].Time, last: events[0].Time, words: p.words[:0], body: slices.Grow(p.body[:0], size),
+		leaf: slices.Grow(p.leaf[:0], 32*n), salts: slices.Grow(p.salts[:0], 48*n), name: p.name[:0], ip: p.ip[:0], agent: p.agent[:0],
 	}
 	for i, e := range events {
 		if i > 0 {
@@ -78,7 +103,8 @@ func pack(events []*record.Sealed, size int) *packed {
 		p.leaf = append(p.leaf, e.Leaf[:]...)
 		salts := e.Salts.Bytes()
 		p.salts = append(p.salts, salts[:]...)
-		p.name[i], p.ip[i], p.agent[i] = nullable(e.Actor.Name), nullable(e.IPString()), nullable(e.UserAgent)
+		name, ip, agent := e.Personal()
+		p.name, p.ip, p.agent = append(p.name, name), append(p.ip, ip), append(p.agent, agent)
 		if e.Time.Before(p.first) {
 			p.first = e.Time
 		}

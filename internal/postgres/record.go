@@ -62,6 +62,7 @@ func (s *Store) RecordAll(ctx context.Context, scope tenant.Scope, events []audi
 	}
 	receipts := make([]audit.Receipt, 0, len(events))
 	var under []*job // way
+	var free []*record.Room
 	var failed error
 	wait := func(most int) {
 		for len(under) > most {
@@ -73,18 +74,23 @@ func (s *Store) RecordAll(ctx context.Context, scope tenant.Scope, events []audi
 				for i := range under[0].events {
 					receipts = append(receipts, under[0].events[i].Receipt())
 				}
+				free = append(free, under[0].room) // of one that failed the recorder may have a hold yet
 			}
 			under = under[1:]
 		}
 	}
 	for len(events) > 0 && failed == nil {
 		n := min(len(events), recordBatch)
-		sealed, err := record.SealAll(scope.ID().String(), events[:n], s.now)
+		in := new(record.Room)
+		if len(free) > 0 {
+			in, free = free[0], free[1:]
+		}
+		sealed, err := in.Seal(scope.ID().String(), events[:n], s.now)
 		if err != nil {
 			failed = fault.Wrap(err, fault.NoRecord, "the events could not be recorded")
 			break
 		}
-		j := &job{scope: scope, events: sealed, done: make(chan error, 1)}
+		j := &job{scope: scope, events: sealed, room: in, done: make(chan error, 1)}
 		if err := s.recorder.enqueue(ctx, j); err != nil {
 			failed = unrecorded(ctx, err)
 			break

@@ -64,6 +64,7 @@ type job struct {
 	scope      tenant.Scope
 	events     []record.Sealed
 	one        [1]record.Sealed // room for the usual events
+	room       *record.Room     // events' own, if they are many
 	raw        bool             // its one event is sealed with its group
 	opens      uuid.UUID        // an intent that is then open, or Nil
 	closes     uuid.UUID
@@ -314,6 +315,7 @@ func (r *recorder) commit(batch []*job, hurry bool) error {
 	}
 	b := &pgx.Batch{}
 	var rest []*job
+	var rows []*packed
 	for len(batch) > 0 {
 		id := batch[0].scope.ID()
 		b.Queue(set, id.String())
@@ -326,15 +328,24 @@ func (r *recorder) commit(batch []*job, hurry bool) error {
 				rest = append(rest, j)
 			}
 		}
-		r.enter(b, id, mine)
+		rows = append(rows, r.enter(b, id, mine)...)
 		batch = rest
+	}
+	defer func() {
+		for _, p := range rows {
+			p.free()
+		}
+	}()
+	if len(rows) > 0 && rows[0].n == rowEvents {
+		return r.s.sendLarge(ctx, b)
 	}
 	return r.s.pool.SendBatch(ctx, b).Close()
 }
 
 // enter adds one tenant's jobs: what changes comes before what tells of it, and
-// an intent's row, which only finds its event again, after both.
-func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
+// an intent's row, which only finds its event again, after both. It answers the
+// rows of events.
+func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) []*packed {
 	var closes [][16]byte
 	events := make([]*record.Sealed, 0, len(jobs))
 	notes := 0
@@ -360,7 +371,7 @@ func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
 		n := 0
 		for _, j := range jobs {
 			if j.opens != uuid.Nil {
-				opens, at = append(opens, j.opens), append(at, rows[n])
+				opens, at = append(opens, j.opens), append(at, rowOf(rows, n))
 			}
 			n += len(j.events)
 		}
@@ -370,4 +381,5 @@ func (r *recorder) enter(b *pgx.Batch, id tenant.ID, jobs []*job) {
 		b.Queue(closeIntents, [16]byte(id), closes)
 	}
 	r.s.reads.tally(b, id, notes)
+	return rows
 }

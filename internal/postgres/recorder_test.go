@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -282,5 +283,48 @@ func TestACallerThatLeft(t *testing.T) {
 	}
 	if _, err := r.Record(ctx, event(audit.APIRequest)); fault.CodeOf(err) != fault.NoRecord || !strings.Contains(err.Error(), "in time") {
 		t.Errorf("record: %v", err)
+	}
+}
+
+// A bulk append that the database refuses in the middle leaves none of that
+// commit's events, and its connection and memory fit for the next.
+func TestABulkAppendIsRefusedWhole(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := db.OpenSigning(t, firstKey)
+	r := room(t, s, db.Tenant(t, s, "acme"))
+	if _, err := db.Operator(t).Exec(t.Context(), `ALTER TABLE audit_personal ADD CHECK ('refused' <> ALL (actor_name))`); err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for round, size := range []int{600, 3000, 257, 700} {
+		events := various(size)
+		for i := range events {
+			events[i].Actor.Name = "ann"
+		}
+		got, err := r.RecordAll(t.Context(), events)
+		if err != nil || len(got) != size {
+			t.Fatal(round, len(got), err)
+		}
+		written += size
+		events = various(600)
+		for i := range events {
+			events[i].Actor.Name = "ann"
+		}
+		events[400].Actor.Name = "refused"
+		if got, err := r.RecordAll(t.Context(), events); fault.CodeOf(err) != fault.NoRecord || len(got) != 0 {
+			t.Errorf("round %d: %d receipts, %v", round, len(got), err)
+		}
+	}
+	if p := published(t, r); p.Size != int64(written) {
+		t.Errorf("%d records, %d were acknowledged", p.Size, written)
+	}
+	var bundle bytes.Buffer
+	if err := r.Log().Bundle(t.Context(), &bundle, audit.Range{}); err != nil {
+		t.Fatal(err)
+	}
+	p := published(t, r)
+	if rep, err := verify.Verify(&bundle, verify.Options{Key: p.Key, Checkpoint: p.Checkpoint}); err != nil || rep.Wrong != nil {
+		t.Error(rep, err)
 	}
 }

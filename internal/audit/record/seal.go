@@ -36,6 +36,17 @@ func (s *Sealed) Receipt() audit.Receipt { return audit.Receipt{EventID: s.ID, L
 // IPString is the address as committed to, or "".
 func (s *Sealed) IPString() string { return s.ip }
 
+// Personal are the values beside the body, nil for none. They are s's own.
+func (s *Sealed) Personal() (name, ip, agent *string) {
+	own := func(text *string) *string {
+		if *text == "" {
+			return nil
+		}
+		return text
+	}
+	return own(&s.Actor.Name), own(&s.ip), own(&s.UserAgent)
+}
+
 // Limits keep one event small whatever a client sends.
 const (
 	maxText   = 512     // bytes of a text from outside
@@ -55,14 +66,25 @@ func Seal(tenant string, e audit.Event, now func() time.Time) (Sealed, error) {
 	return s, err
 }
 
-// SealAll seals events in their order, their bodies in one stretch of memory:
-// cheaper than one by one.
-func SealAll(tenant string, events []audit.Event, now func() time.Time) ([]Sealed, error) {
-	out := make([]Sealed, len(events))
-	var room []byte
+// Room is memory in which events are sealed, time and again: what one Seal gave
+// is gone with the next. It saves half of what sealing many costs. The zero value
+// is ready; it is not safe for concurrent use.
+type Room struct {
+	sealed []Sealed
+	bytes  []byte // bodies
+}
+
+// Seal seals events in their order.
+func (r *Room) Seal(tenant string, events []audit.Event, now func() time.Time) ([]Sealed, error) {
+	if cap(r.sealed) < len(events) {
+		r.sealed = make([]Sealed, len(events))
+	}
+	out := r.sealed[:len(events)]
+	room, full := r.bytes[:0], 0
 	for i := range events {
 		if cap(room)-len(room) < maxBody/4 {
-			room = make([]byte, 0, min(len(events)-i, 64)*maxBody/8+maxBody/4)
+			full += len(room)
+			room = make([]byte, 0, max(2*full, min(len(events)-i, 64)*maxBody/8+maxBody/4)) // the bodies so far keep the old one
 		}
 		if err := out[i].seal(room[len(room):], tenant, &events[i], now); err != nil {
 			return nil, err
@@ -72,6 +94,7 @@ func SealAll(tenant string, events []audit.Event, now func() time.Time) ([]Seale
 		}
 		out[i].Body = out[i].Body[:len(out[i].Body):len(out[i].Body)]
 	}
+	r.bytes = room
 	return out, nil
 }
 
@@ -132,7 +155,7 @@ func (s *Sealed) seal(room []byte, tenant string, ev *audit.Event, now func() ti
 		e.IP = e.IP.Unmap().WithZone("")
 		s.ip = e.IP.String()
 	} else {
-		e.IP = netip.Addr{}
+		e.IP, s.ip = netip.Addr{}, ""
 	}
 	if room == nil {
 		room = make([]byte, 0, usualBody)

@@ -103,29 +103,48 @@ func TestNewID(t *testing.T) {
 	}
 }
 
-// Sealed together or one by one, the bodies are the same, and none can be
-// appended into its neighbour.
-func TestSealAll(t *testing.T) {
+// Sealed together, in a room that was used before, or one by one, the bodies are
+// the same, and none can be appended into its neighbour.
+func TestRoom(t *testing.T) {
 	t.Parallel()
-	var events []audit.Event
-	for i := range 300 {
-		events = append(events, audit.Event{
-			ID: uuid.New(), Time: sealNow(), Type: audit.APIRequest, Outcome: audit.Success, Details: map[string]any{"n": i, "pad": strings.Repeat("x", i*3)},
-		})
-	}
-	all, err := SealAll("t", events, sealNow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range all {
-		one, err := Seal("t", events[i], sealNow)
-		if err != nil || string(one.Body) != string(all[i].Body) || one.Leaf != all[i].Leaf || cap(all[i].Body) != len(all[i].Body) {
-			t.Fatalf("%d: %s and %s, %v", i, one.Body, all[i].Body, err)
+	var room Room
+	ip := netip.MustParseAddr("203.0.113.9")
+	for round, size := range []int{40, 300, 7, 300} {
+		var events []audit.Event
+		for i := range size {
+			e := audit.Event{
+				ID: uuid.New(), Time: sealNow(), Type: audit.APIRequest, Outcome: audit.Success, Details: map[string]any{"n": i, "pad": strings.Repeat("x", i*3)},
+			}
+			if (i+round)%2 == 0 { // where the round before has none
+				e.IP, e.UserAgent, e.Actor.Name = ip, "curl/8", "ann"
+			}
+			events = append(events, e)
 		}
-	}
-	events[7].Type = "NO_SUCH"
-	if _, err := SealAll("t", events, sealNow); !errors.Is(err, ErrEvent) {
-		t.Errorf("one bad event: %v", err)
+		all, err := room.Seal("t", events, sealNow)
+		if err != nil || len(all) != size {
+			t.Fatal(len(all), err)
+		}
+		salts := map[Salt]bool{}
+		for i := range all {
+			body, _, err := Append(nil, nil, "t", &all[i].Event, &all[i].Salts)
+			if err != nil || string(body) != string(all[i].Body) || all[i].Leaf != Leaf(body) || cap(all[i].Body) != len(all[i].Body) {
+				t.Fatalf("%d: %s and %s, %v", i, body, all[i].Body, err)
+			}
+			name, address, agent := all[i].Personal()
+			if with := events[i].IP.IsValid(); with != (name != nil) || with != (address != nil) || with != (agent != nil) || with && *address != "203.0.113.9" {
+				t.Fatalf("%d: personal values of another event: %v, %v, %v", i, name, address, agent)
+			}
+			for _, s := range []Salt{all[i].Salts.Name, all[i].Salts.IP, all[i].Salts.UserAgent} {
+				if salts[s] {
+					t.Fatalf("%d: a salt is there twice", i)
+				}
+				salts[s] = true
+			}
+		}
+		events[3].Type = "NO_SUCH"
+		if _, err := room.Seal("t", events, sealNow); !errors.Is(err, ErrEvent) {
+			t.Errorf("one bad event: %v", err)
+		}
 	}
 }
 
