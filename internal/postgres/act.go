@@ -187,7 +187,7 @@ func (s *Store) closeIntent(ctx context.Context, o orphan) error {
 		return err
 	}
 	closed := false // not by its own outcome or by another replica, since it was found
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, s.work, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, setTenant, o.tenant.String()); err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func (p *publisher) behind(ctx context.Context, ids []string) ([]tenant.ID, erro
 				return nil
 			})
 	}
-	return out, p.s.pool.SendBatch(ctx, b).Close()
+	return out, p.s.work.SendBatch(ctx, b).Close()
 }
 
 // arrivalBatch bounds how far back one sweep looks.
@@ -86,13 +86,13 @@ func (p *publisher) arrivals(ctx context.Context, ids []string) error {
 			return nil
 		}))
 	}
-	if err := p.s.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := p.s.work.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
 	for _, l := range found {
 		p.failed.Add(1)
 		p.s.log.Error("a signed checkpoint never arrived in the house log; it was taken from the queue", "tenant", l.id.String(), "size", l.size)
-		if _, err := p.s.pool.Exec(ctx, `INSERT INTO house_queue (leaf) VALUES ($1)`, l.leaf); err != nil {
+		if _, err := p.s.work.Exec(ctx, `INSERT INTO house_queue (leaf) VALUES ($1)`, l.leaf); err != nil {
 			return err
 		}
 		p.poke(l.id)

@@ -23,7 +23,7 @@ func (l log) Export(ctx context.Context, w io.Writer, f audit.Format, q audit.Qu
 	if err := filterable(q); err != nil {
 		return 0, 0, err
 	}
-	if err := l.s.seq.number(ctx, l.scope); err != nil {
+	if err := l.s.seq.number(ctx, l.s.pool, l.scope); err != nil {
 		return 0, 0, err
 	}
 	_, end, err := l.ends(ctx)

@@ -29,7 +29,7 @@ func (l log) Events(ctx context.Context, q audit.Query) ([]audit.Entry, bool, er
 	if err := filterable(q); err != nil {
 		return nil, false, err
 	}
-	if err := l.s.seq.number(ctx, l.scope); err != nil {
+	if err := l.s.seq.number(ctx, l.s.pool, l.scope); err != nil {
 		return nil, false, err
 	}
 	limit := min(max(q.Limit, 1), maxEntries)

@@ -17,7 +17,7 @@ const flushAt = 64 << 10
 // in pieces and with []byte parameters as they are: of a bulk append's time here
 // the copying was a fifth.
 func (s *Store) sendLarge(ctx context.Context, b *pgx.Batch) error {
-	c, err := s.pool.Acquire(ctx)
+	c, err := s.work.Acquire(ctx)
 	if err != nil {
 		return err
 	}

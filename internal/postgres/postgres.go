@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,11 +27,20 @@ import (
 // setTenant names the tenant for the transaction it runs in and no longer.
 const setTenant = `SELECT set_config('app.current_tenant_id', $1, true)`
 
+// The log's commits, numbering and publishing have connections of their own, one
+// for each of those that may be under way at once: requests that hold all of
+// theirs cannot stop the log, nor the log requests. Connections are made when
+// they are needed.
+const (
+	freshAtOnce = 4                                                                               // requests that publish
+	workConns   = recordWriters + 2 + recordAlone + sequencers + publishers + 1 + freshAtOnce + 2 // the last: leases of reads
+)
+
 // Config says how to reach the database. URL must name the application's role,
 // never the owner's.
 type Config struct {
 	URL      string
-	MaxConns int32 // 0: pgx's default
+	MaxConns int32 // for requests; 0: what the URL's pool_max_conns says, else 16 or four for each processor
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: time.Now
 	// Signing is the audit log's; without a key this store leaves the signing
@@ -47,7 +58,9 @@ type Config struct {
 // Store is the plane's, identity's and tenants' store. It is safe for
 // concurrent use. Close stops it.
 type Store struct {
-	pool     *pgxpool.Pool
+	pool     *pgxpool.Pool // requests'
+	work     *pgxpool.Pool // the log's own: commits, numbering, publishing
+	fresh    chan struct{} // held by a request that publishes
 	log      *slog.Logger
 	now      func() time.Time
 	opened   time.Time
@@ -72,8 +85,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.New("read DATABASE_URL: not a PostgreSQL URL (want postgres://user@host/database)") // pgx's text may hold the password
 	}
-	if cfg.MaxConns > 0 {
+	switch {
+	case cfg.MaxConns > 0:
 		pc.MaxConns = cfg.MaxConns
+	case !strings.Contains(cfg.URL, "pool_max_conns"):
+		pc.MaxConns = max(16, int32(4*runtime.GOMAXPROCS(0)))
 	}
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second
@@ -93,7 +109,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	s := &Store{pool: pool, log: cfg.Logger, now: cfg.Now, acts: newActs(), archived: cfg.Archived}
+	wc := pc.Copy()
+	wc.MaxConns, wc.MinConns, wc.MinIdleConns = workConns, 0, 0
+	work, err := pgxpool.NewWithConfig(ctx, wc)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	s := &Store{pool: pool, work: work, fresh: make(chan struct{}, freshAtOnce), log: cfg.Logger, now: cfg.Now, acts: newActs(), archived: cfg.Archived}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -102,21 +125,21 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.opened = s.now()
 	if err := s.checkDoor(ctx); err != nil {
-		pool.Close()
+		s.closePools()
 		return nil, err
 	}
 	if _, err := pool.Exec(ctx, `SELECT audit_partitions(3)`); err != nil {
-		pool.Close()
+		s.closePools()
 		return nil, fmt.Errorf("prepare the audit log's partitions: %w", err)
 	}
 	beat := &pgx.Batch{}
 	s.acts.beat(beat) // before the first act, or a sweep elsewhere takes this replica for dead
 	if err := pool.SendBatch(ctx, beat).Close(); err != nil {
-		pool.Close()
+		s.closePools()
 		return nil, fmt.Errorf("sign in as a replica: %w", translate(err))
 	}
 	if s.reads, err = startReads(s, cfg.Reads); err != nil {
-		pool.Close()
+		s.closePools()
 		return nil, err
 	}
 	if cfg.Signing.Key != nil {
@@ -142,7 +165,12 @@ func (s *Store) Close() {
 		s.pub.stop()
 	}
 	s.notices.stop()
+	s.closePools()
+}
+
+func (s *Store) closePools() {
 	s.pool.Close()
+	s.work.Close()
 }
 
 // Ping answers whether the database takes queries now.
@@ -155,10 +183,15 @@ func (s *Store) query(ctx context.Context, scope tenant.Scope, read func(pgx.Row
 }
 
 func (s *Store) queryIn(ctx context.Context, id tenant.ID, read func(pgx.Rows) error, sql string, args ...any) error {
+	//sqllint:allow a parameter handed on
+	return queryOn(ctx, s.pool, id, read, sql, args...)
+}
+
+func queryOn(ctx context.Context, pool *pgxpool.Pool, id tenant.ID, read func(pgx.Rows) error, sql string, args ...any) error {
 	b := &pgx.Batch{}
 	b.Queue(setTenant, id.String())
 	b.Queue(sql, args...)
-	br := s.pool.SendBatch(ctx, b)
+	br := pool.SendBatch(ctx, b)
 	err := func() error {
 		if _, err := br.Exec(); err != nil {
 			return err

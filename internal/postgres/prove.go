@@ -26,10 +26,16 @@ type published struct {
 // newest gives the newest checkpoint, after publishing what is committed if this
 // process holds the key.
 func (l log) newest(ctx context.Context) (published, error) {
-	if err := l.s.seq.number(ctx, l.scope); err != nil {
+	if err := l.s.seq.number(ctx, l.s.pool, l.scope); err != nil {
 		return published{}, err
 	}
 	if p := l.s.pub; p != nil {
+		select { // of the connections that publish most are for the loops
+		case l.s.fresh <- struct{}{}:
+			defer func() { <-l.s.fresh }()
+		case <-ctx.Done():
+			return published{}, translate(ctx.Err())
+		}
 		if err := p.publish(ctx, l.scope.ID()); err != nil {
 			return published{}, broken(err)
 		}

@@ -189,7 +189,7 @@ func (p *publisher) publish(ctx context.Context, id tenant.ID) error {
 // locked runs fn in a transaction that holds the advisory lock, after first,
 // which reads what is there under it in the same round trip.
 func (p *publisher) locked(ctx context.Context, id tenant.ID, class, key int32, first func(*pgx.Batch), fn func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, p.s.pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, p.s.work, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
 		b.Queue(setTenant, id.String())
 		b.Queue(`SELECT pg_advisory_xact_lock($1, $2)`, class, key)

@@ -143,7 +143,7 @@ func (r *reads) extend(ctx context.Context, p *promises, n int64) error {
 func (r *reads) lease(ctx context.Context, p *promises, upto int64) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()
-	err := r.s.queryIn(ctx, p.id, each(func(pgx.Rows) error { return nil }),
+	err := queryOn(ctx, r.s.work, p.id, each(func(pgx.Rows) error { return nil }),
 		`INSERT INTO note_leases (tenant_id, replica, upto) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, replica) DO UPDATE SET upto = $3`,
 		p.id.String(), r.s.acts.replica, upto)
 	if err == nil {
@@ -214,7 +214,7 @@ func (r *reads) tidy(ctx context.Context, p *promises) error {
 	}
 	if answered != p.swept || p.since.IsZero() {
 		p.swept, p.since = answered, now
-		return r.s.queryIn(ctx, p.id, each(func(pgx.Rows) error { return nil }),
+		return queryOn(ctx, r.s.work, p.id, each(func(pgx.Rows) error { return nil }),
 			`WITH d AS (DELETE FROM note_counts WHERE tenant_id = $1 AND replica = $2 RETURNING n)
 			INSERT INTO note_counts (tenant_id, replica, n) SELECT $1, $2, sum(n) FROM d HAVING count(*) > 0`, p.id.String(), r.s.acts.replica)
 	}

@@ -339,7 +339,7 @@ func (r *recorder) commit(batch []*job, hurry bool) error {
 	if len(rows) > 0 && rows[0].n == rowEvents {
 		return r.s.sendLarge(ctx, b)
 	}
-	return r.s.pool.SendBatch(ctx, b).Close()
+	return r.s.work.SendBatch(ctx, b).Close()
 }
 
 // enter adds one tenant's jobs: what changes comes before what tells of it, and

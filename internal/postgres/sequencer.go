@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/Nissimmiracles/openclaw/internal/tenant"
@@ -107,7 +108,7 @@ func (q *sequencer) round() {
 	g.SetLimit(sequencers)
 	for _, scope := range scopes {
 		g.Go(func() error {
-			if err := q.number(context.Background(), scope); err != nil {
+			if err := q.number(context.Background(), q.s.work, scope); err != nil {
 				q.s.log.Warn("number audit events", "tenant", scope.ID().String(), "error", err)
 				q.poke(scope)
 				return nil
@@ -128,13 +129,14 @@ func (q *sequencer) summarise(id tenant.ID) {
 	}
 }
 
-// number gives every event of the tenant that is committed now its number.
-func (q *sequencer) number(ctx context.Context, scope tenant.Scope) error {
+// number gives every event of the tenant that is committed now its number. on
+// says whose connections it takes.
+func (q *sequencer) number(ctx context.Context, on *pgxpool.Pool, scope tenant.Scope) error {
 	ctx, cancel := context.WithTimeout(ctx, sequenceTime)
 	defer cancel()
 	for {
 		var n int
-		err := q.s.query(ctx, scope, one(func(r pgx.Rows) error { return r.Scan(&n) }), `SELECT audit_sequence($1)`, sequenceBatch)
+		err := queryOn(ctx, on, scope.ID(), one(func(r pgx.Rows) error { return r.Scan(&n) }), `SELECT audit_sequence($1)`, sequenceBatch)
 		if n > 0 {
 			q.s.pub.poke(scope.ID())
 		}
@@ -154,7 +156,7 @@ func (q *sequencer) sweep() {
 }
 
 func (q *sequencer) sweepAll(ctx context.Context) error {
-	rows, err := q.s.pool.Query(ctx, `SELECT id::text FROM tenants`)
+	rows, err := q.s.work.Query(ctx, `SELECT id::text FROM tenants`)
 	if err != nil {
 		return err
 	}
@@ -173,7 +175,7 @@ func (q *sequencer) sweepAll(ctx context.Context) error {
 		b.Queue(setTenant, id)
 		b.Queue(`SELECT audit_sequence($1)`, sequenceBatch)
 	}
-	if err := q.s.pool.SendBatch(ctx, b).Close(); err != nil || q.s.pub == nil {
+	if err := q.s.work.SendBatch(ctx, b).Close(); err != nil || q.s.pub == nil {
 		return err
 	}
 	late, err := q.s.pub.behind(ctx, ids)
@@ -197,7 +199,7 @@ func (q *sequencer) closeOrphans(ctx context.Context, ids []string) error {
 		b.Queue(setTenant, text)
 		q.s.acts.orphans(b, id, &found)
 	}
-	if err := q.s.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := q.s.work.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
 	for _, o := range found {

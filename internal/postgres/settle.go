@@ -71,7 +71,7 @@ func (r *reads) silent(ctx context.Context, ids []string) error {
 			return err
 		}))
 	}
-	if err := r.s.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := r.s.work.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
 	for _, st := range found {
@@ -99,7 +99,7 @@ type settlement struct {
 // settle writes the difference to the tenant's log, if there is one, and what
 // remembers the replica in the same transaction. It answers the difference.
 func (r *reads) settle(ctx context.Context, st settlement) (lost int64, err error) {
-	err = pgx.BeginFunc(ctx, r.s.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, r.s.work, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, setTenant, st.tenant.String()); err != nil {
 			return err
 		}

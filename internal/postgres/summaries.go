@@ -144,7 +144,7 @@ type block struct {
 func (s *Store) summarise(ctx context.Context, id tenant.ID) error {
 	for {
 		var next, complete int64
-		err := s.queryIn(ctx, id, one(func(r pgx.Rows) error { return r.Scan(&next, &complete) }),
+		err := queryOn(ctx, s.work, id, one(func(r pgx.Rows) error { return r.Scan(&next, &complete) }),
 			`SELECT COALESCE((SELECT max(index) + 1 FROM audit_summaries WHERE tenant_id = $1), 0),
 				COALESCE((SELECT (seq - 1) / 256 FROM audit_leaves WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1), 0)`, id.String())
 		if err != nil || next >= complete {
@@ -152,7 +152,7 @@ func (s *Store) summarise(ctx context.Context, id tenant.ID) error {
 		}
 		end := min(complete, next+summaryBlocks)
 		blocks := make([]block, end-next)
-		err = s.queryIn(ctx, id, each(func(r pgx.Rows) error {
+		err = queryOn(ctx, s.work, id, each(func(r pgx.Rows) error {
 			var seq int64
 			var first, last time.Time
 			var words []byte
@@ -181,7 +181,7 @@ func (s *Store) summarise(ctx context.Context, id tenant.ID) error {
 			w.Valid = !b.unknown
 			words = append(words, w)
 		}
-		err = s.queryIn(ctx, id, each(func(pgx.Rows) error { return nil }),
+		err = queryOn(ctx, s.work, id, each(func(pgx.Rows) error { return nil }),
 			`INSERT INTO audit_summaries (tenant_id, index, first_at, last_at, words)
 			SELECT $1, * FROM unnest($2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::varbit[]) ON CONFLICT DO NOTHING`,
 			id.String(), index, first, last, words)
