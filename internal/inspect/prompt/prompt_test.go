@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -160,6 +161,27 @@ func TestPaddingDoesNotHide(t *testing.T) {
 				}
 				if v := d.Inspect(s, a.trust); v.Decision != inspect.Block {
 					t.Errorf("%s: hidden at %.2f by %d sentences %s", a.family, v.Confidence, n, where)
+				}
+			}
+		}
+	}
+}
+
+// Nothing innocent beside an attack lowers its confidence, in the clear or
+// encoded: how a text is written or how long it is must not move the line.
+func TestInnocentBesideIsNoExcuse(t *testing.T) {
+	t.Parallel()
+	d := detector(t)
+	beside := []string{"Thanks!", "The weather is fine today.", base64.StdEncoding.EncodeToString([]byte("the weather is fine today")),
+		"%54%68%61%6e%6b%20%79%6f%75", "&#84;&#104;&#97;&#110;&#107; &#121;&#111;&#117;", "Ｔｈａｎｋ ｙｏｕ.", "w e a t h e r", strings.Repeat("x", 300)}
+	for _, a := range attacks {
+		for trust := range inspect.Trust(3) {
+			alone := d.Inspect(a.text, trust).Confidence
+			for _, s := range beside {
+				for _, text := range []string{s + "\n\n" + a.text, a.text + "\n\n" + s, s + "\n\n" + a.text + "\n\n" + s} {
+					if got := d.Inspect(text, trust).Confidence; got < alone-0.01 {
+						t.Errorf("%s: %.2f fell to %.2f at level %d beside %q", a.family, alone, got, trust, s)
+					}
 				}
 			}
 		}

@@ -85,15 +85,17 @@ func weigh(js []judged) []float64 {
 const fewAttacks = 20
 
 // calibrate makes a curve per trust level from scores of unseen sources, those
-// of the group without and of validateOnly left out. A level with too few
-// attacks takes the curve of all that no user wrote.
+// of the group without and of validateOnly left out. System prompts are no texts
+// that a gateway meets in a document: they score as persona attacks do, and
+// would raise the line for every page. A level with too few attacks takes the
+// curve of all that no user wrote.
 func calibrate(js []judged, without string) (curves [3]prompt.Curve) {
 	w := weigh(js)
 	var by [3]points
 	var rest points
 	for i := range js {
 		j := &js[i]
-		if g := group(j.Source); g == without || g == validateOnly {
+		if g := group(j.Source); g == without || g == validateOnly || j.Channel == "system" {
 			continue
 		}
 		t := trust(j.sample)

@@ -55,7 +55,8 @@ func TestCurveFollowsRates(t *testing.T) {
 	}
 }
 
-// A group has no part in the curve it is judged by, and validateOnly in none.
+// A group has no part in the curve it is judged by; validateOnly and system
+// prompts have none in any.
 func TestCalibrateLeavesOut(t *testing.T) {
 	t.Parallel()
 	base := drawn("deepset", "user", 4000, func(z float64) float64 { return 1 / (1 + math.Exp(-z)) })
@@ -65,6 +66,11 @@ func TestCalibrateLeavesOut(t *testing.T) {
 	want := calibrate(base, "")[inspect.User]
 	if got := calibrate(odd(validateOnly), "")[inspect.User]; got != want {
 		t.Errorf("%s moved the curve", validateOnly)
+	}
+	pages := append(drawn("piarena", "document", 4000, bent), base...)
+	prompts := append(drawn("gpt_system_prompts", "system", 4000, func(z float64) float64 { return 0 }), pages...)
+	if calibrate(prompts, "") != calibrate(pages, "") {
+		t.Error("system prompts moved the curves")
 	}
 	if got := calibrate(odd("handwritten"), "handwritten")[inspect.User]; got != want {
 		t.Error("a group moved the curve it is judged by")
