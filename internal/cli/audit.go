@@ -215,12 +215,12 @@ func auditCheckpoint() *cobra.Command {
 				return err
 			}
 			if f.out != "" {
-				files := map[string]string{f.out: p.Checkpoint, f.out + ".house": p.HouseCheckpoint}
+				files := [][2]string{{"", p.Checkpoint}, {".house", p.HouseCheckpoint}}
 				if p.Key != "" {
-					files[f.out+".vkey"], files[f.out+".house.vkey"] = p.Key+"\n", p.HouseKey+"\n"
+					files = append(files, [2]string{".vkey", p.Key + "\n"}, [2]string{".house.vkey", p.HouseKey + "\n"})
 				}
-				for name, text := range files {
-					if _, err := whole(name, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+				for _, file := range files {
+					if _, err := whole(f.out+file[0], func(w io.Writer) error { _, err := io.WriteString(w, file[1]); return err }); err != nil {
 						return err
 					}
 				}

@@ -101,7 +101,7 @@ func TestExportFilters(t *testing.T) {
 		f.query.Set("format", "csv")
 		rows, err := csv.NewReader(bytes.NewReader(get(t, tok, "/v1/audit/export?"+f.query.Encode()).want(t, 200).body)).ReadAll()
 		var got []int64
-		for _, r := range rows[1:] {
+		for _, r := range rows { // what follows a cursor has no header
 			var seq int64
 			if _, err := fmt.Sscan(r[0], &seq); err == nil && seq <= last {
 				got = append(got, seq)
