@@ -95,9 +95,6 @@ func New(routes *gateway.Routes, deps Deps) (*API, error) {
 	return a, errors.Join(a.errs...)
 }
 
-// OpenAPI is the document that describes all this.
-func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
-
 // op is an operation before it is registered.
 type op struct {
 	method, path string

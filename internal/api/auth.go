@@ -75,11 +75,7 @@ func (a *API) auth() {
 			if err != nil {
 				return nil, err
 			}
-			if err := a.deps.Identity.Logout(ctx, x.Room, changed(x), x.Principal.Session, subject); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, a.deps.Identity.Logout(ctx, x.Room, changed(x), x.Principal.Session, subject))
 		})
 }
 

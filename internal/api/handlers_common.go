@@ -58,6 +58,14 @@ func (a *API) describe(method, path, summary string, action policy.Action, class
 	a.huma.OpenAPI().AddOperation(o)
 }
 
+// settled answers for a change without an answer, which its owner has recorded.
+func settled(x *gateway.Exchange, err error) (*Empty, error) {
+	if err == nil {
+		x.Settle()
+	}
+	return nil, err
+}
+
 // settleUnlessReplayed: a kept answer changed nothing, so it is on record as
 // the read that it is.
 func settleUnlessReplayed(x *gateway.Exchange) {

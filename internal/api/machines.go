@@ -178,10 +178,6 @@ func (a *API) serviceAccounts() {
 			if err != nil {
 				return nil, err
 			}
-			if err := ids.DeleteAccount(ctx, x.Room, changed(x), id, ver); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, ids.DeleteAccount(ctx, x.Room, changed(x), id, ver))
 		})
 }

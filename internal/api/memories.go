@@ -38,6 +38,13 @@ func memoryView(m agent.Memory) MemoryView {
 	return v
 }
 
+func (v MemoryView) version() int64 { return v.Version }
+
+var memories = stored[agent.Memory, MemoryView]{
+	kind: agent.KindMemory, event: audit.MemoryChanged, read: agent.ReadMemory, view: memoryView,
+	agent: func(d plane.Document) uuid.UUID { return d.Parent },
+}
+
 // MemoryCreate describes a new memory.
 type MemoryCreate struct {
 	AgentID  string         `json:"agent_id,omitempty" maxLength:"36" doc:"The agent it belongs to; left out, it is the tenant's own"`
@@ -97,11 +104,11 @@ func (a *API) memories() {
 			}
 			out := &Out[Page[MemoryView]]{Page[MemoryView]{Items: []MemoryView{}, Next: p.Next}}
 			for _, d := range p.Documents {
-				m, err := agent.ReadMemory(d)
+				v, err := memories.viewOf(d)
 				if err != nil {
 					return nil, err
 				}
-				out.Body.Items = append(out.Body.Items, memoryView(m))
+				out.Body.Items = append(out.Body.Items, v)
 			}
 			return out, nil
 		})
@@ -118,10 +125,6 @@ func (a *API) memories() {
 			if err := x.Decide(policy.Resource{Kind: "memory", ID: m.ID.String(), Agent: of}); err != nil {
 				return nil, err
 			}
-			doc, err := m.Document()
-			if err != nil {
-				return nil, err
-			}
 			if of != uuid.Nil { // the parent must be an agent, not just a document
 				if _, err := x.Room.Documents().Get(ctx, agent.KindAgent, of); err != nil {
 					if fault.CodeOf(err) == fault.NotFound {
@@ -130,77 +133,25 @@ func (a *API) memories() {
 					return nil, err
 				}
 			}
-			ev := x.Event(audit.MemoryChanged, "memory/"+m.ID.String())
-			ev.Details = map[string]any{"change": "created"}
-			v, err := create(ctx, x, in.Key, in.Body, ev, doc, func(d plane.Document) (MemoryView, error) {
-				m, err := agent.ReadMemory(d)
-				return memoryView(m), err
-			})
-			if err != nil {
-				return nil, err
-			}
-			return &Tagged[MemoryView]{etag(v.Version), v}, nil
+			return memories.create(ctx, x, in.Key, in.Body, m)
 		})
-	register(a, op{method: "GET", path: "/v1/memories/{id}", id: "get-memory", summary: "See a memory", action: policy.MemoriesRead, class: "read"},
-		func(ctx context.Context, x *gateway.Exchange, in *ID) (*Tagged[MemoryView], error) {
-			m, err := a.findMemory(ctx, x, in)
-			if err != nil {
-				return nil, err
-			}
-			return &Tagged[MemoryView]{etag(m.Version), memoryView(m)}, nil
-		})
+	register(a, op{method: "GET", path: "/v1/memories/{id}", id: "get-memory", summary: "See a memory", action: policy.MemoriesRead, class: "read"}, memories.show)
 	register(a, op{method: "PATCH", path: "/v1/memories/{id}", id: "update-memory", summary: "Change a memory", action: policy.MemoriesUpdate, class: "write", prompts: []string{"/text"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
-			ID
-			IfMatch
+			Aim
 			Body MemoryUpdate
 		}) (*Tagged[MemoryView], error) {
-			ver, err := in.version()
-			if err != nil {
-				return nil, err
-			}
-			m, err := a.findMemory(ctx, x, &in.ID)
-			if err != nil {
-				return nil, err
-			}
-			set(&m.Text, in.Body.Text)
-			if in.Body.Tags != nil {
-				m.Tags = in.Body.Tags
-			}
-			if in.Body.Metadata != nil {
-				m.Metadata = in.Body.Metadata
-			}
-			doc, err := m.Document()
-			if err != nil {
-				return nil, err
-			}
-			ev := x.Event(audit.MemoryChanged, "memory/"+m.ID.String())
-			ev.Details = map[string]any{"change": "updated"}
-			if doc, err = update(ctx, x, ev, doc, ver); err != nil {
-				return nil, err
-			}
-			if m, err = agent.ReadMemory(doc); err != nil {
-				return nil, err
-			}
-			return &Tagged[MemoryView]{etag(m.Version), memoryView(m)}, nil
+			return memories.update(ctx, x, in.Aim, func(m *agent.Memory) {
+				set(&m.Text, in.Body.Text)
+				if in.Body.Tags != nil {
+					m.Tags = in.Body.Tags
+				}
+				if in.Body.Metadata != nil {
+					m.Metadata = in.Body.Metadata
+				}
+			})
 		})
-	register(a, op{method: "DELETE", path: "/v1/memories/{id}", id: "delete-memory", summary: "Delete a memory", action: policy.MemoriesDelete, class: "write", status: http.StatusNoContent},
-		func(ctx context.Context, x *gateway.Exchange, in *struct {
-			ID
-			IfMatch
-		}) (*Empty, error) {
-			ver, err := in.version()
-			if err != nil {
-				return nil, err
-			}
-			m, err := a.findMemory(ctx, x, &in.ID)
-			if err != nil {
-				return nil, err
-			}
-			ev := x.Event(audit.MemoryChanged, "memory/"+m.ID.String())
-			ev.Details = map[string]any{"change": "deleted"}
-			return nil, x.Change(ctx, ev, func(tx plane.Tx) error { return tx.Documents().Delete(ctx, agent.KindMemory, m.ID, ver) })
-		})
+	register(a, op{method: "DELETE", path: "/v1/memories/{id}", id: "delete-memory", summary: "Delete a memory", action: policy.MemoriesDelete, class: "write", status: http.StatusNoContent}, memories.remove)
 	register(a, op{method: "POST", path: "/v1/memories/search", id: "search-memories", summary: "Search memories by their text", action: policy.MemoriesSearch, class: "read", prompts: []string{"/query"}},
 		func(ctx context.Context, x *gateway.Exchange, in *struct{ Body MemorySearch }) (*Out[Page[MemoryHit]], error) {
 			of, err := a.memoryOwner(x, in.Body.AgentID)
@@ -213,11 +164,11 @@ func (a *API) memories() {
 			}
 			out := &Out[Page[MemoryHit]]{Page[MemoryHit]{Items: []MemoryHit{}}}
 			for _, h := range hits {
-				m, err := agent.ReadMemory(h.Document)
+				v, err := memories.viewOf(h.Document)
 				if err != nil {
 					return nil, err
 				}
-				out.Body.Items = append(out.Body.Items, MemoryHit{memoryView(m), h.Score})
+				out.Body.Items = append(out.Body.Items, MemoryHit{v, h.Score})
 			}
 			return out, nil
 		})
@@ -234,19 +185,4 @@ func (a *API) memoryOwner(x *gateway.Exchange, asked string) (uuid.UUID, error) 
 		of = x.Principal.Agent
 	}
 	return of, x.Decide(policy.Resource{Kind: "memory", Agent: of})
-}
-
-func (a *API) findMemory(ctx context.Context, x *gateway.Exchange, in *ID) (agent.Memory, error) {
-	id, err := in.parse()
-	if err != nil {
-		return agent.Memory{}, err
-	}
-	d, err := x.Room.Documents().Get(ctx, agent.KindMemory, id)
-	if err != nil {
-		return agent.Memory{}, err
-	}
-	if err := x.Decide(policy.Resource{Kind: "memory", ID: in.ID, Agent: d.Parent}); err != nil {
-		return agent.Memory{}, err
-	}
-	return agent.ReadMemory(d)
 }

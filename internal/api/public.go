@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"sort"
 	"time"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -126,18 +125,4 @@ func (a *API) docs() {
 	if spec, err = a.huma.OpenAPI().MarshalJSON(); err != nil {
 		a.errs = append(a.errs, fmt.Errorf("write the OpenAPI document: %w", err))
 	}
-}
-
-// Operations lists "METHOD /path" of everything described, sorted.
-func (a *API) Operations() []string {
-	var out []string
-	for path, item := range a.huma.OpenAPI().Paths {
-		for method, o := range map[string]any{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete} {
-			if fmt.Sprint(o) != "<nil>" {
-				out = append(out, method+" "+path)
-			}
-		}
-	}
-	sort.Strings(out)
-	return out
 }

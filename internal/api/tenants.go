@@ -87,7 +87,7 @@ func (a *API) tenants() {
 			if err := a.knownTier(in.Body.Tier); err != nil {
 				return nil, err
 			}
-			return a.setTenant(ctx, x, &in.ID, "", in.Body.Tier)
+			return a.setTenant(ctx, x, &in.ID, "update", "", in.Body.Tier)
 		})
 	for _, s := range []struct {
 		verb, summary string
@@ -100,7 +100,7 @@ func (a *API) tenants() {
 	} {
 		register(a, op{method: "POST", path: "/v1/tenants/{id}/" + s.verb, id: s.verb + "-tenant", summary: s.summary, action: s.action, class: "write"},
 			func(ctx context.Context, x *gateway.Exchange, in *ID) (*Out[TenantView], error) {
-				return a.setTenant(ctx, x, in, s.status, "")
+				return a.setTenant(ctx, x, in, s.verb, s.status, "")
 			})
 	}
 }
@@ -120,12 +120,15 @@ func (a *API) findTenant(ctx context.Context, x *gateway.Exchange, in *ID) (tena
 	return a.deps.Tenants.Find(ctx, id)
 }
 
-func (a *API) setTenant(ctx context.Context, x *gateway.Exchange, in *ID, status tenant.Status, tier string) (*Out[TenantView], error) {
+// setTenant records what was done: one permission is for suspending and resuming.
+func (a *API) setTenant(ctx context.Context, x *gateway.Exchange, in *ID, verb string, status tenant.Status, tier string) (*Out[TenantView], error) {
 	r, err := a.findTenant(ctx, x, in)
 	if err != nil {
 		return nil, err
 	}
-	if r, err = a.deps.Identity.SetTenant(ctx, a.deps.Tenants, changed(x), r.ID, status, tier); err != nil {
+	ev := changed(x)
+	ev.Action = "platform.tenants." + verb
+	if r, err = a.deps.Identity.SetTenant(ctx, a.deps.Tenants, ev, r.ID, status, tier); err != nil {
 		return nil, err
 	}
 	x.Settle()

@@ -80,11 +80,7 @@ func (a *API) account() {
 			if err != nil {
 				return nil, err
 			}
-			if err := a.deps.Identity.ChangePassword(ctx, x.Room, changed(x), id, in.Body.Current, in.Body.New); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, a.deps.Identity.ChangePassword(ctx, x.Room, changed(x), id, in.Body.Current, in.Body.New))
 		})
 }
 
@@ -179,11 +175,7 @@ func (a *API) users() {
 			if err != nil {
 				return nil, err
 			}
-			if err := ids.DeleteUser(ctx, x.Room, granter(x), changed(x), id, v); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, ids.DeleteUser(ctx, x.Room, granter(x), changed(x), id, v))
 		})
 	register(a, op{method: "POST", path: "/v1/users/{id}/reset-password", id: "reset-password", summary: "Give a user a one-time password", action: policy.UsersUpdate, class: "write"},
 		func(ctx context.Context, x *gateway.Exchange, in *ID) (*Out[struct {
@@ -212,11 +204,7 @@ func (a *API) users() {
 			if err != nil {
 				return nil, err
 			}
-			if err := ids.Grant(ctx, x.Room, granter(x), changed(x), id, in.Body.Role); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, ids.Grant(ctx, x.Room, granter(x), changed(x), id, in.Body.Role))
 		})
 	register(a, op{method: "DELETE", path: "/v1/users/{id}/roles/{role}", id: "revoke-role", summary: "Take a role from a user", action: policy.RolesRevoke, class: "write", status: http.StatusNoContent},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
@@ -230,11 +218,7 @@ func (a *API) users() {
 			if _, err := policy.ParseRole(in.Role); err != nil {
 				return nil, fault.New(fault.NotFound, "there is no such thing here")
 			}
-			if err := ids.RevokeRole(ctx, x.Room, granter(x), changed(x), id, in.Role); err != nil {
-				return nil, err
-			}
-			x.Settle()
-			return nil, nil
+			return settled(x, ids.RevokeRole(ctx, x.Room, granter(x), changed(x), id, in.Role))
 		})
 }
 

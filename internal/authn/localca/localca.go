@@ -146,9 +146,6 @@ func (ca *CA) Pool() *x509.CertPool {
 	return p
 }
 
-// TrustDomain is the host part of its clients' SPIFFE IDs.
-func (ca *CA) TrustDomain() string { return ca.domain }
-
 func (ca *CA) secretFile() string { return filepath.Join(ca.dir, "ca-secret.pem") }
 
 func (ca *CA) load() error {
