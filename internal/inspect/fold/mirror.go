@@ -17,9 +17,26 @@ var scriptList string
 // direction knows of three letters in a row how common they are and how much
 // more so than the same backwards, by hash. A gap between words is one letter.
 type direction struct {
-	lean   [1 << 14]int8  // -8..8, positive reads forwards
-	common [1 << 14]uint8 // 0..7
+	lean   [1 << 14]int8      // -8..8, positive reads forwards
+	common [1 << 14]uint8     // 0..7
+	latin  [27 * 27 * 27]int8 // lean of ASCII letters and gaps, without a hash; 0 where two gaps end it
 }
+
+// leaning is the lean of three letters.
+func (d *direction) leaning(a, b, c rune) int {
+	if a|b|c < utf8.RuneSelf {
+		return int(d.latin[(uint(inLatin[a])*27+uint(inLatin[b]))*27+uint(inLatin[c])])
+	}
+	return int(d.lean[triple(a, b, c)])
+}
+
+// inLatin numbers the ASCII letters from 1; the rest is a gap.
+var inLatin = func() (t [utf8.RuneSelf]uint8) {
+	for i := range uint8(26) {
+		t['a'+i], t['A'+i] = 1+i, 1+i
+	}
+	return t
+}()
 
 // gapRune stands for whatever is between words.
 const gapRune = ' '
@@ -52,6 +69,12 @@ var reading = func() *direction {
 		f, k := int(f), int(backward[i])
 		d.lean[i] = int8(8 * (f - k) / (f + k + 1))
 		d.common[i] = uint8(min(7, bits.Len(uint(f))))
+	}
+	const order = " abcdefghijklmnopqrstuvwxyz"
+	for i := range d.latin {
+		if a, b, c := order[i/27/27], order[i/27%27], order[i%27]; b != gapRune || c != gapRune {
+			d.latin[i] = d.lean[triple(rune(a), rune(b), rune(c))]
+		}
 	}
 	return d
 }()
@@ -148,10 +171,13 @@ func (t *Text) mirror(i int) (a, z, end int) {
 	p, q := rune(gapRune), rune(gapRune)
 	start = i
 	for k := i; k < end; {
-		r, n := utf8.DecodeRune(b[k:end])
+		r, n := rune(b[k]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRune(b[k:end])
+		}
 		c := letter(r)
 		if q != gapRune || c != gapRune {
-			sum -= int(reading.lean[triple(p, q, c)])
+			sum -= reading.leaning(p, q, c)
 		}
 		if spaceless(q) && spaceless(c) { // one is as much as a word elsewhere
 			sum -= 2 * int(reading.lean[triple(0, q, c)])
@@ -235,7 +261,7 @@ func (t *Text) lean(a, z int) (sum int) {
 			c = letter(c)
 		}
 		if q != gapRune || c != gapRune {
-			sum += int(reading.lean[triple(p, q, c)])
+			sum += reading.leaning(p, q, c)
 		}
 		k += n
 		p, q = q, c
