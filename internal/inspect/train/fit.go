@@ -25,9 +25,10 @@ type options struct {
 	rateR, l2R float32
 	seed       uint64
 	hard       int // rounds of mining
+	models     int
 }
 
-var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 2}
+var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 2, models: 3}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}
@@ -156,10 +157,19 @@ const (
 	innocentWeight = 1.0
 )
 
-// fit trains on the samples chosen by use, in rounds: after the first, the
-// windows the model itself would pick join the set.
+// fit is the mean of as many models as o.models, which differ in their seeds.
 func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear {
 	var mean average
+	for range o.models {
+		mean.fit(samples, use, o, rules)
+		o.seed++
+	}
+	return mean.model()
+}
+
+// fit trains on the samples chosen by use, in rounds: after the first, the
+// windows the model itself would pick join the set.
+func (mean *average) fit(samples []sample, use func(*sample) bool, o options, rules int) {
 	r := rand.New(rand.NewPCG(o.seed, 1))
 	wanted := use
 	use = func(s *sample) bool { return !s.mute && wanted(s) }
@@ -203,7 +213,6 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 		m.train(ws, again)
 		mean.add(m)
 	}
-	return mean.model()
 }
 
 // average is the mean of models as training passes by: where the last step
