@@ -278,7 +278,7 @@ func BenchmarkProve(b *testing.B) {
 	})
 	b.Run("consistency", func(b *testing.B) {
 		for n := 0; b.Loop(); n++ {
-			if _, err := r.Log().Consistency(ctx, int64(1+n*7919_7919%size), 0); err != nil {
+			if _, err := r.Log().Consistency(ctx, int64(1+n*7919_7919%size), int64(size)); err != nil {
 				b.Fatal(err)
 			}
 		}

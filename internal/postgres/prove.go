@@ -128,12 +128,15 @@ func (l log) Inclusion(ctx context.Context, seq int64) (audit.Inclusion, error) 
 }
 
 func (l log) Consistency(ctx context.Context, from, to int64) (audit.Consistency, error) {
-	c, err := l.covering(ctx, max(from, to))
+	var c published
+	var err error
+	if to > 0 {
+		c, err = l.covering(ctx, max(from, to))
+	} else if c, err = l.newest(ctx); err == nil { // all that was committed before the question
+		to = c.Tree.N
+	}
 	if err != nil {
 		return audit.Consistency{}, err
-	}
-	if to == 0 {
-		to = c.Tree.N
 	}
 	if from < 0 || from > to || to > c.Tree.N {
 		return audit.Consistency{}, fault.New(fault.NotFound, "want 0 <= from <= to <= %d, which the newest checkpoint covers", c.Tree.N)
