@@ -282,6 +282,7 @@ func (c *crowd) creates(r *rand.Rand) {
 
 func (c *crowd) updates(r *rand.Rand, who *customer) {
 	id := c.create(r, who, "a note that changes")
+	open := false // an update that nobody answered may still be committed
 	for i := 0; !c.over(); i++ {
 		a, got := c.ask(r, kindUpdate, who, ask{method: "PATCH", path: "/v1/memories/" + id, body: map[string]any{"text": fmt.Sprintf("a note that changed %d times", i)}})
 		if a == nil {
@@ -295,10 +296,13 @@ func (c *crowd) updates(r *rand.Rand, who *customer) {
 				c.unexpected(a, got)
 				continue
 			}
-			a.version, a.alone = v.Version, true
+			a.version, a.alone, open = v.Version, true, false
 			c.acked()
 		case c.down(a):
+			open = true
 			c.rest(20 * time.Millisecond)
+		case got.status == 412 && open: // between this one's reading and its writing
+			open = false
 		default:
 			c.unexpected(a, got)
 		}
