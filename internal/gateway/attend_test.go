@@ -15,10 +15,14 @@ import (
 // standing answers for everybody with one error.
 type standing struct {
 	callers
-	err error
+	err   error
+	asked int
 }
 
-func (s *standing) Stands(context.Context, authn.Principal, *tls.ConnectionState) error { return s.err }
+func (s *standing) Stands(context.Context, authn.Principal, *tls.ConnectionState) error {
+	s.asked++
+	return s.err
+}
 
 // Who falls is cut in the next round. Who cannot be asked about goes on for as
 // long as a database takes to restart, and no longer.
@@ -59,5 +63,31 @@ func TestAttendance(t *testing.T) {
 				t.Error("who left is still attended to")
 			}
 		})
+	}
+}
+
+// A database that is away is asked once a round, however many streams there
+// are, and all of them end in time.
+func TestAttendanceWhileNobodyCanTell(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	now, auth := began, &standing{err: fault.New(fault.Unavailable, "away")}
+	g := &Gateway{cfg: Config{Auth: auth, Now: func() time.Time { return now }}, attendance: attendance{of: map[*attendee]struct{}{}}}
+	var all []*Exchange
+	for range 100 {
+		x := &Exchange{Request: httptest.NewRequest("GET", "/", nil), Start: began}
+		defer g.attend(x)()
+		all = append(all, x)
+	}
+	for i, after := range []time.Duration{time.Second, attendBlind - 1, attendBlind} {
+		now = began.Add(after)
+		if g.attendAll(t.Context()); auth.asked != i+1 {
+			t.Errorf("after %s: asked %d times in %d rounds", after, auth.asked, i+1)
+		}
+	}
+	for i, x := range all {
+		if f := x.fallen(); f == nil || f.Code != fault.Unavailable {
+			t.Fatalf("stream %d ended for %v", i, f)
+		}
 	}
 }
