@@ -396,13 +396,17 @@ func TestCompressedBodies(t *testing.T) {
 		if status != k.status || code != string(k.code) {
 			t.Errorf("%s: %d %s", name, status, code)
 		}
+		whole := 0 // a body that was refused on its way may still end upstream, broken off
 		for _, a := range b.arrivals()[before:] {
+			if a.whole {
+				whole++
+			}
 			if a.whole && (k.want == "" || string(a.body) != k.want || a.encoding != "" && a.encoding != "identity") {
 				t.Errorf("%s: the upstream got %d bytes, encoded %q", name, len(a.body), a.encoding)
 			}
 		}
-		if status == 200 && len(b.arrivals()) != before+1 {
-			t.Errorf("%s: nothing arrived", name)
+		if status == 200 && whole != 1 {
+			t.Errorf("%s: arrived %d times", name, whole)
 		}
 	}
 	if status, code := b.send(t, "/things", "application/json", bytes.NewReader(zipped(t, `{"name":"x"}`)), "Content-Encoding", "gzip"); status != 415 || code != string(fault.MediaType) {
