@@ -90,6 +90,18 @@ routes:
       - {field: header.X-Prompt, for: [prompt, sql]}
       - {field: header.Cookie, for: [sql]}
     pass: [Cookie]
+  - match: /from/
+    upstream: %[1]s
+    limit: write
+    inspect:
+      - {field: "body.messages[*].content", for: [prompt]}
+      - {field: "body.documents[*]", for: [prompt], trust: document}
+      - {field: body.documents, for: [sql]}
+      - {field: "body.results[*].text", for: [prompt, xss], trust: tool}
+      - {field: body.mail, for: [prompt], trust: user}
+      - {field: body.mail.body, for: [prompt], trust: document}
+      - {field: header.X-Page, for: [prompt], trust: document}
+      - {field: query, for: [prompt], trust: tool}
 `
 
 func newBehind(t *testing.T, answer http.HandlerFunc) *behind {

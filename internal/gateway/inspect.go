@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
-	"math/bits"
+	"maps"
 	"mime"
 	"slices"
 	"strings"
@@ -94,29 +94,35 @@ func (j *judge) apiBody(route *Route) error {
 	if err == nil && !strings.HasSuffix(kind, "json") {
 		return nil
 	}
-	patterns, err := stream.Pointers(append(slices.Clone(route.Prompts), route.Opaque...))
+	patterns, err := stream.Pointers(slices.Concat(route.Prompts, route.Labels, route.Opaque))
 	if err != nil {
 		return err
 	}
 	limits := stream.Limits{Depth: inspectDepth, Members: inspectMembers}
+	prompts := stream.Cover(1)<<len(route.Prompts) - 1
+	labels := (stream.Cover(1)<<len(route.Labels) - 1) << len(route.Prompts)
+	patterns = patterns.Joining(prompts | labels)
 	visit := func(p stream.Piece) error {
-		if p.Cover == 0 {
-			return j.piece(p, false, j.in.SQL, j.in.XSS)
+		switch {
+		case len(p.Seams) > 0, p.Cover&prompts != 0 && !p.Key:
+			return j.piece(p, typed, false, false)
+		case p.Cover&labels != 0 && (!p.Key || speaks(p.Text)):
+			return j.piece(p, typed, j.in.SQL, j.in.XSS)
+		case p.Cover&^labels == 0:
+			return j.piece(p, 0, j.in.SQL, j.in.XSS)
 		}
-		if p.Key || int(bits.TrailingZeros64(uint64(p.Cover))) >= len(route.Prompts) {
-			return nil
-		}
-		return j.piece(p, true, false, false)
+		return nil
 	}
 	return j.inspectBody(false, route.MaxBody, func(src io.Reader) (*stream.Reader, error) {
 		return stream.NewJSON(src, limits, patterns, visit), nil
 	})
 }
 
-// piece judges one string for the kinds that are wanted.
-func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
-	if prompt && j.in.Prompt != nil {
-		if err := j.prompt(p.Text, inspect.User, p.Where); err != nil {
+// piece judges one string for the kinds that are wanted, as a prompt if it came
+// from anywhere.
+func (j *judge) piece(p stream.Piece, from sources, sql, xss bool) error {
+	if from != 0 && j.in.Prompt != nil {
+		if err := j.prompt(p, from, p.Where); err != nil {
 			return err
 		}
 	}
@@ -136,15 +142,6 @@ func (j *judge) piece(p stream.Piece, prompt, sql, xss bool) error {
 	return j.fields([]inject.Found{f})
 }
 
-// prompt judges a text that a model reads.
-func (j *judge) prompt(text string, from inspect.Trust, where func() string) error {
-	v := j.in.Prompt.Inspect(text, from)
-	if v.Confidence <= 0 { // what is no number goes on
-		return nil
-	}
-	return j.decide(v, text, where(), func(left string) inspect.Verdict { return j.in.Prompt.Inspect(left, from) })
-}
-
 func (j *judge) fields(found []inject.Found) error {
 	for _, f := range found {
 		where := f.Where
@@ -152,12 +149,12 @@ func (j *judge) fields(found []inject.Found) error {
 			where = "a name" // it is the sender's own text
 		}
 		if j.in.SQL {
-			if err := j.decide(f.SQL, f.Text, where, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).SQL }); err != nil {
+			if err := j.decide(f.SQL, f.Text, where, nil, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).SQL }); err != nil {
 				return err
 			}
 		}
 		if j.in.XSS {
-			if err := j.decide(f.XSS, f.Text, where, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).XSS }); err != nil {
+			if err := j.decide(f.XSS, f.Text, where, nil, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).XSS }); err != nil {
 				return err
 			}
 		}
@@ -167,8 +164,9 @@ func (j *judge) fields(found []inject.Found) error {
 
 // decide applies the tenant's settings to a verdict: a block is a refusal whose
 // event carries rule ids, score and digest; a flag is noted and passes. The
-// client learns the kind and nothing of the rules. rest is as in Settings.Decide.
-func (j *judge) decide(v inspect.Verdict, text, where string, rest func(string) inspect.Verdict) error {
+// client learns the kind and nothing of the rules. more is for the event beside
+// that, rest as in Settings.Decide.
+func (j *judge) decide(v inspect.Verdict, text, where string, more map[string]any, rest func(string) inspect.Verdict) error {
 	if v.Confidence <= 0 {
 		return nil
 	}
@@ -177,6 +175,7 @@ func (j *judge) decide(v inspect.Verdict, text, where string, rest func(string) 
 		return nil
 	}
 	details := map[string]any{"kind": string(v.Kind), "score": int64(v.Confidence*1000 + 0.5), "rules": ruleIDs(v), "families": v.Families, "alert": alert}
+	maps.Copy(details, more)
 	if !strings.HasPrefix(where, "/") || len(where) < 64 {
 		details["field"] = where
 	}

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"math/bits"
 	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
 	"github.com/Nissimmiracles/openclaw/internal/gateway/upstream"
+	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
 )
 
@@ -22,6 +24,25 @@ type passage struct {
 type bodyWants struct {
 	patterns         stream.Patterns
 	prompt, sql, xss stream.Cover
+	from             [3]stream.Cover // of prompt, by trust
+}
+
+func (b *bodyWants) sources(c stream.Cover) (s sources) {
+	for trust, places := range b.from {
+		if c&places != 0 {
+			s |= 1 << trust
+		}
+	}
+	return s
+}
+
+// sourceOf is who speaks at a place of the route's file.
+func sourceOf(want upstream.Inspection) sources {
+	t, ok := inspect.ParseTrust(want.Trust)
+	if !ok {
+		return typed
+	}
+	return 1 << t
 }
 
 // passages are a table's. They are made when the table is first seen in force.
@@ -55,7 +76,7 @@ func newPassage(ur *upstream.Route) *passage {
 			if p.body == nil {
 				p.body = &bodyWants{}
 			}
-			if p.err = p.body.add(len(places), want.For); p.err != nil {
+			if p.err = p.body.add(len(places), want); p.err != nil {
 				return p
 			}
 			places = append(places, strings.TrimPrefix(want.Field, "body"))
@@ -69,15 +90,17 @@ func newPassage(ur *upstream.Route) *passage {
 		if p.body.patterns, err = stream.Compile(places); err != nil {
 			p.err = fault.Wrap(err, fault.Internal, "the route names a place in a body that nobody knows")
 		}
+		p.body.patterns = p.body.patterns.Joining(p.body.prompt)
 	}
 	return p
 }
 
-func (b *bodyWants) add(place int, kinds []string) error {
-	for _, kind := range kinds {
+func (b *bodyWants) add(place int, want upstream.Inspection) error {
+	for _, kind := range want.For {
 		switch kind {
 		case "prompt":
 			b.prompt |= 1 << place
+			b.from[bits.TrailingZeros8(uint8(sourceOf(want)))] |= 1 << place
 		case "sql":
 			b.sql |= 1 << place
 		case "xss":

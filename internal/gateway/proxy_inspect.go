@@ -74,13 +74,17 @@ func (j *judge) upstreamBody(want *bodyWants, limit int64) error {
 		j.x.watch = &stream.Watch{}
 	}
 	visit := func(p stream.Piece) error {
-		if p.Joined {
-			return j.piece(p, p.Cover&want.prompt != 0, false, false)
+		from := want.sources(p.Cover)
+		if len(p.Seams) > 0 {
+			return j.piece(p, from, false, false)
 		}
-		if p.Cover&want.prompt != 0 {
+		if from != 0 {
 			j.plant(p.Text)
 		}
-		return j.piece(p, p.Cover&want.prompt != 0 && (!p.Key || speaks(p.Text)), p.Cover&want.sql != 0 && j.in.SQL, p.Cover&want.xss != 0 && j.in.XSS)
+		if p.Key && !speaks(p.Text) {
+			from = 0
+		}
+		return j.piece(p, from, p.Cover&want.sql != 0 && j.in.SQL, p.Cover&want.xss != 0 && j.in.XSS)
 	}
 	return j.inspectBody(true, limit, func(src io.Reader) (*stream.Reader, error) {
 		return stream.New(src, j.x.Request.Header.Get("Content-Type"), stream.Limits{Depth: inspectDepth}, want.patterns, visit)
@@ -123,7 +127,7 @@ func (j *judge) text(text string, name bool, want upstream.Inspection) error {
 		switch {
 		case kind == "prompt":
 			if j.in.Prompt != nil && (!name || speaks(text)) {
-				err = j.prompt(text, inspect.User, where)
+				err = j.prompt(stream.Piece{Text: text}, sourceOf(want), where)
 			}
 		case j.in.Fields == nil: // switched off, which the start announced
 		default:

@@ -20,10 +20,11 @@ type Route struct {
 	Class   quota.Class
 	MaxBody int64         // bytes; 0 means DefaultBody
 	Timeout time.Duration // of the whole request; 0 means DefaultTimeout, negative none
-	// Prompts are the JSON pointers of fields that a model will read; Opaque
-	// those that nobody reads (passwords). Every other field is structured.
-	Prompts, Opaque []string
-	WAF             bool // the firewall judges it too; see Routes.Firewall
+	// Prompts are the JSON pointers of fields that a model will read; Labels of
+	// structured fields that it may read as well (names, tags, metadata); Opaque
+	// of those that nobody reads (passwords). Every other field is structured.
+	Prompts, Labels, Opaque []string
+	WAF                     bool // the firewall judges it too; see Routes.Firewall
 }
 
 // Limits of a request that its route does not set.

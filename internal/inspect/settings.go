@@ -101,12 +101,9 @@ func (s *Settings) Check(now time.Time) error {
 // learned model saw around them has no place, and would ride along. Without
 // rest no span is allowed.
 func (s *Settings) Decide(v Verdict, text string, now time.Time, rest func(string) Verdict) (d Decision, alert bool) {
-	block, tell := s.BlockAbove, s.AlertAbove
+	block, tell := s.BlockAbove, s.Alert()
 	if block <= 0 {
 		block = DefaultBlock
-	}
-	if tell <= 0 {
-		tell = DefaultAlert
 	}
 	// A confidence that is no number is a fault of the detector: the door
 	// stays shut.
@@ -133,6 +130,14 @@ func (s *Settings) Decide(v Verdict, text string, now time.Time, rest func(strin
 		d = Flag
 	}
 	return d, alert
+}
+
+// Alert is the confidence above which people are told.
+func (s *Settings) Alert() float64 {
+	if s.AlertAbove <= 0 {
+		return DefaultAlert
+	}
+	return s.AlertAbove
 }
 
 // allowed tells whether every placed finding lies inside an allowed span. A

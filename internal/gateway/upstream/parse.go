@@ -37,6 +37,7 @@ type Classes interface {
 //	    limit: write                     # a class of the tiers file; required
 //	    inspect:                         # what is scanned for what: prompt, sql, xss
 //	      - {field: "body.messages[*].content", for: [prompt]}
+//	      - {field: "body.documents[*]", for: [prompt], trust: document}   # user, document, tool; user
 //	    waf: false
 //	    audience: https://agents.example.com   # of the assertion
 //	    strip: /api                      # taken off the path
@@ -275,6 +276,7 @@ func (p *fileParser) inspect(n ast.Node) ([]Inspection, error) {
 	var out []Inspection
 	for _, v := range list.Values {
 		var in Inspection
+		var trust ast.Node
 		err := p.Mapping(v, []string{"field", "for"}, yamlfile.Fields{
 			"field": func(n ast.Node) (err error) {
 				if in.Field, err = p.text(n); err == nil && !isField(in.Field) {
@@ -283,9 +285,22 @@ func (p *fileParser) inspect(n ast.Node) ([]Inspection, error) {
 				return err
 			},
 			"for": func(n ast.Node) (err error) { in.For, err = p.words(n, inspections); return err },
+			"trust": func(n ast.Node) (err error) {
+				trust = n
+				if in.Trust, err = p.text(n); err == nil && !slices.Contains(trusts, in.Trust) {
+					err = p.At(n, "user (typed by whoever asks), document (a page, a file, a mail) or tool (what a program answered)", "trust: unknown level %q", in.Trust)
+				}
+				return err
+			},
 		})
 		if err != nil {
 			return nil, err
+		}
+		switch prompt := slices.Contains(in.For, "prompt"); {
+		case trust != nil && !prompt:
+			return nil, p.At(trust, "as in for: [prompt]", "trust: only prompts have a level, and this is inspected for %s", strings.Join(in.For, ", "))
+		case trust == nil && prompt:
+			in.Trust = trusts[0]
 		}
 		out = append(out, in)
 	}

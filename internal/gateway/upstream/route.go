@@ -46,6 +46,9 @@ type Route struct {
 type Inspection struct {
 	Field string // body, query, path, header.NAME, or a path into a JSON body: body.messages[*].content
 	For   []string
+	// Trust is where its prompts come from: user, document or tool; empty without
+	// prompts.
+	Trust string
 }
 
 // Timeouts of one request; zero means none, for Total only.
@@ -82,6 +85,7 @@ var (
 	methods     = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 	retryCauses = []string{"connect", "reset", "timeout", "502", "503", "504"}
 	inspections = []string{"prompt", "sql", "xss"}
+	trusts      = []string{"user", "document", "tool"}
 	passable    = []string{"Authorization", "Cookie"}
 )
 

@@ -32,6 +32,7 @@ routes:
     inspect:
       - {field: "body.messages[*].content", for: [prompt, sql]}
       - {field: header.X-Note, for: [xss]}
+      - {field: "body.documents[*]", for: [sql, prompt], trust: document}
     waf: true
     audience: https://agents.example.com
     strip: /api
@@ -55,7 +56,7 @@ func TestParseTable(t *testing.T) {
 	if rt.Action != policy.ModelsCall || rt.Class.String() != "expensive" || !rt.WAF || rt.MaxBody != 2<<20 || rt.Connections != 7 || rt.Strip != "/api" || rt.Line != 3 ||
 		rt.Timeouts != (Timeouts{time.Second, 2 * time.Second, 3 * time.Second, 0}) || rt.Breaker != (Breaker{9, time.Minute, 3}) ||
 		rt.Health != (Health{"/healthz", 5 * time.Second, time.Second}) || rt.Retries.Count != 2 || rt.Retries.Budget != 0.5 ||
-		len(rt.Inspect) != 2 || rt.Inspect[0].For[1] != "sql" || rt.Audience != "https://agents.example.com" {
+		len(rt.Inspect) != 3 || rt.Inspect[0].For[1] != "sql" || rt.Inspect[0].Trust != "user" || rt.Inspect[1].Trust != "" || rt.Inspect[2].Trust != "document" || rt.Audience != "https://agents.example.com" {
 		t.Errorf("%+v", rt)
 	}
 	authority, path, err := rt.target.resolve(acme)
@@ -64,6 +65,22 @@ func TestParseTable(t *testing.T) {
 	}
 	if d := table.Routes()[1]; d.Action != policy.UpstreamCall || d.MaxBody != DefaultMaxBody || len(d.Methods) != 7 {
 		t.Errorf("%+v", d)
+	}
+}
+
+func TestTrustIsChecked(t *testing.T) {
+	t.Parallel()
+	for entry, want := range map[string]string{
+		`{field: body, for: [prompt], trust: stranger}`: `f:4:51: trust: unknown level "stranger" (user (typed by whoever asks), document `,
+		`{field: body, for: [prompt], trust: [user]}`:   "f:4:51: want a text",
+		`{field: body, for: [prompt], trust: }`:         "f:4:",
+		`{field: body, for: [sql, xss], trust: tool}`:   "f:4:53: trust: only prompts have a level, and this is inspected for sql, xss (as in for: [prompt])",
+		`{field: body, trust: tool}`:                    `key "for" is missing`,
+	} {
+		text := "version: 1\nroutes:\n  - {match: /, upstream: \"http://a\", limit: write,\n    inspect: [" + entry + "]}\n"
+		if _, err := ParseTable("f", []byte(text), quota.DefaultTable()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", entry, err)
+		}
 	}
 }
 

@@ -21,17 +21,27 @@ type formParser struct {
 	nesc   int     // and how much: 0 none, 1 the sign, 2 a digit as well
 	escRaw int64
 	raw    int64
+	join   joiner
+	last   int64 // the raw place of what closed the last field
 }
 
 func newForm(limits Limits, patterns Patterns, visit Visit) *formParser {
-	p := &formParser{limits: limits.withDefaults(), patterns: patterns, visit: visit}
+	p := &formParser{limits: limits.withDefaults(), patterns: patterns, visit: visit, join: joiner{of: patterns.joins, visit: visit}}
 	p.w.show = p.show
 	p.begin(0)
 	return p
 }
 
-func (p *formParser) where() string        { return p.name }
-func (p *formParser) safe(raw int64) int64 { return p.w.from }
+func (p *formParser) where() string { return p.name }
+
+// safe keeps the end of the last field back while its end may be refused for
+// what several fields say.
+func (p *formParser) safe(int64) int64 {
+	if p.join.pending() {
+		return min(p.last, p.w.from)
+	}
+	return p.w.from
+}
 
 // begin readies for a name at raw.
 func (p *formParser) begin(raw int64) {
@@ -50,7 +60,10 @@ func (p *formParser) show(text string, at int) error {
 	if !p.value {
 		return nil // shown once it is whole
 	}
-	return p.visit(Piece{Text: text, Cover: p.cover, At: at, where: p.where})
+	if err := p.visit(Piece{Text: text, Cover: p.cover, At: at, where: p.where}); err != nil {
+		return err
+	}
+	return p.join.field(p.name, p.cover, text, at)
 }
 
 func (p *formParser) write(b []byte, raw int64) error {
@@ -81,6 +94,7 @@ func (p *formParser) write(b []byte, raw int64) error {
 		case c == '+':
 			err = p.w.escaped([]byte{' '}, at)
 		case c == '&':
+			p.last = at
 			err = p.end(at + 1)
 		case p.value: // a further "=" is the value's
 			err = p.w.add(b[i:i+1], at)
@@ -155,5 +169,8 @@ func (p *formParser) close() error {
 	if p.nesc > 0 {
 		return invalid("a percent sign is not followed by two hexadecimal digits")
 	}
-	return p.end(p.raw)
+	if err := p.end(p.raw); err != nil {
+		return err
+	}
+	return p.join.end()
 }

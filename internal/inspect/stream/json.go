@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"hash/maphash"
 	"strconv"
 	"strings"
@@ -36,6 +37,8 @@ type frame struct {
 	keys         int    // length of the list of key hashes above it
 	serial       uint64 // sets its keys apart from other objects'
 	alive, cover Cover  // of the container
+	role         role   // of the message that it is, or is in
+	message      uint64 // which that is; 0: none
 }
 
 // jsonParser reads one document of RFC 8259 as its bytes arrive.
@@ -65,14 +68,14 @@ type jsonParser struct {
 	w       window
 	place   func() string // p.where, bound once
 
-	joining int // how many containers are open at the place whose strings are joined; 0: none
-	parts   []parts
+	join joiner
 }
 
 func newJSON(limits Limits, patterns Patterns, visit Visit) *jsonParser {
 	p := jsonParsers.Get().(*jsonParser)
 	p.limits, p.patterns, p.visit, p.seed = limits.withDefaults(), patterns, visit, maphash.MakeSeed()
 	p.alive, p.cover = patterns.root()
+	p.join = joiner{of: patterns.joins, visit: visit}
 	return p
 }
 
@@ -114,10 +117,35 @@ func (p *jsonParser) show(text string, at int) error {
 	if p.isKey {
 		return nil // shown once it is whole
 	}
-	if err := p.visit(Piece{Text: text, Cover: p.patterns.text(p.alive, p.cover), At: at, where: p.place}); err != nil || p.joining == 0 {
+	cover := p.patterns.text(p.alive, p.cover)
+	if err := p.visit(Piece{Text: text, Cover: cover, At: at, where: p.place}); err != nil || p.join.of == 0 {
 		return err
 	}
-	return p.gather(text)
+	return p.gather(text, at, cover&p.join.of)
+}
+
+// gather hands a string on to its thread. Who speaks is known if it was said
+// before. What stands in an object with a role is one message, or in what a
+// pattern covers.
+func (p *jsonParser) gather(text string, at int, cover Cover) error {
+	var speaks role
+	var of uint64
+	if n := len(p.open); n > 0 {
+		f := &p.open[n-1]
+		if f.object && len(p.path)-f.path == len("/role") && bytes.EqualFold(p.path[f.path:], []byte("/role")) {
+			var known bool
+			if f.role, known = roleOf(text); known {
+				f.message = f.serial
+				return nil
+			}
+		}
+		speaks, of = f.role, f.message
+	}
+	if cover == 0 {
+		return nil
+	}
+	place, plain := placeOf(p.path, cover&^p.patterns.all != 0)
+	return p.join.add(threadKey{cover, place, plain, speaks}, of, cover, text, at, p.path)
 }
 
 func invalid(what string) error { return fault.New(fault.Invalid, "%s", what) }
@@ -279,12 +307,14 @@ func (p *jsonParser) value(c byte, at int64) error {
 			return fault.New(fault.TooLarge, "the document is nested deeper than %d", p.limits.Depth)
 		}
 		p.serial++
-		p.open = append(p.open, frame{
-			object: c == '{', index: -1, path: len(p.path), keys: len(p.hashes), serial: p.serial * 0x9E3779B97F4A7C15, alive: p.alive, cover: p.cover,
-		})
-		if p.joining == 0 && p.patterns.wide && p.cover&^p.patterns.all != 0 {
-			p.joining = len(p.open)
+		f := frame{object: c == '{', index: -1, path: len(p.path), keys: len(p.hashes), serial: p.serial * 0x9E3779B97F4A7C15, alive: p.alive, cover: p.cover}
+		if n := len(p.open); n > 0 {
+			f.role, f.message = p.open[n-1].role, p.open[n-1].message
 		}
+		if f.message == 0 && p.cover&p.join.of&^p.patterns.all != 0 { // all of what the route takes for one
+			f.message = f.serial
+		}
+		p.open = append(p.open, f)
 		p.state = wantElement
 		if c == '{' {
 			p.state = wantMember
@@ -325,8 +355,8 @@ func (p *jsonParser) more(c byte, at int64) error {
 }
 
 func (p *jsonParser) pop() error {
-	if p.joining == len(p.open) {
-		if err := p.joined(); err != nil {
+	if len(p.open) == 1 { // before the last byte goes on
+		if err := p.join.end(); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type multipartParser struct {
 	sub   parser
 	sniff []byte // the first bytes of a file of no textual type
 	snAt  int64
+	join  joiner
 }
 
 type partState uint8
@@ -51,10 +52,19 @@ func newMultipart(boundary string, limits Limits, patterns Patterns, visit Visit
 	if boundary == "" || len(boundary) > maxBoundary || strings.ContainsAny(boundary, "\r\n") || strings.HasSuffix(boundary, " ") {
 		return nil, invalid("the boundary of the multipart body is missing or not of RFC 2046")
 	}
-	return &multipartParser{limits: limits.withDefaults(), patterns: patterns, visit: visit, delim: []byte("\r\n--" + boundary)}, nil
+	return &multipartParser{limits: limits.withDefaults(), patterns: patterns, visit: visit, delim: []byte("\r\n--" + boundary), join: joiner{of: patterns.joins, visit: visit}}, nil
 }
 
 func (p *multipartParser) where() string { return p.name }
+
+// show shows what stands in a part.
+func (p *multipartParser) show(x Piece) error {
+	x.Cover, x.where = p.cover, p.where
+	if err := p.visit(x); err != nil || x.Key {
+		return err
+	}
+	return p.join.field(p.name, p.cover, x.Text, x.At)
+}
 
 func (p *multipartParser) safe(int64) int64 {
 	switch {
@@ -111,6 +121,9 @@ func (p *multipartParser) step() (more bool, err error) {
 		case "\r\n":
 			p.state = partHeader
 		case "--":
+			if err := p.join.end(); err != nil { // before the last byte goes on
+				return false, err
+			}
 			p.state = partOver
 		default:
 			return false, invalid("a boundary of the multipart body is followed by neither CRLF nor two hyphens")
@@ -191,7 +204,7 @@ func (p *multipartParser) seen() error {
 	p.sniff = nil
 	p.sub = opaqueParser{}
 	if strings.HasPrefix(http.DetectContentType(b), "text/") {
-		t := newText(p.limits, p.cover, p.where, p.visit)
+		t := newText(p.limits, p.cover, p.where, p.show)
 		t.w.reset(p.snAt)
 		p.sub = t
 	}
@@ -210,7 +223,7 @@ func (p *multipartParser) partEnd() error {
 }
 
 func (p *multipartParser) close() error {
-	if p.state != partOver {
+	if p.state != partOver || string(p.buf) == "\r" { // half a line's end is none
 		return invalid("the multipart body ends without its last boundary")
 	}
 	return nil
@@ -262,7 +275,7 @@ func (p *multipartParser) header(head string) error {
 // open chooses how a part's content is read.
 func (p *multipartParser) open(contentType string, isFile bool) error {
 	text := func() {
-		t := newText(p.limits, p.cover, p.where, p.visit)
+		t := newText(p.limits, p.cover, p.where, p.show)
 		t.w.reset(p.at)
 		p.sub = t
 	}
@@ -282,10 +295,7 @@ func (p *multipartParser) open(contentType string, isFile bool) error {
 	}
 	switch {
 	case isJSON(kind):
-		j := newJSON(p.limits, Patterns{}, func(x Piece) error {
-			x.Cover, x.where = p.cover, p.where
-			return p.visit(x)
-		})
+		j := newJSON(p.limits, Patterns{}, p.show)
 		p.sub = &shifted{parser: j, by: p.at}
 	case strings.HasPrefix(kind, "text/"), kind == "application/xml", strings.HasSuffix(kind, "+xml"), !isFile:
 		text()

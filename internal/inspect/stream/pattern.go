@@ -22,6 +22,8 @@ type Patterns struct {
 	list [][]string
 	all  Cover // those that match the whole document
 	wide bool
+
+	joins Cover
 }
 
 // maxPatterns is how many bits a Cover has.
@@ -73,6 +75,12 @@ func Pointers(pointers []string) (Patterns, error) {
 	p, err := Compile(dotted)
 	p.wide = false
 	return p, err
+}
+
+// Joining is p, with the strings that those patterns cover shown together as well.
+func (p Patterns) Joining(which Cover) Patterns {
+	p.joins = which
+	return p
 }
 
 // named says that some pattern names a place inside a document.

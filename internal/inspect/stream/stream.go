@@ -41,9 +41,12 @@ type Piece struct {
 	Key   bool  // the name of a member or field, or of a file
 	Cover Cover // the patterns that this place, or one above it, matches
 	At    int   // of Text in the whole string, in bytes
-	// Joined says that Text is several strings below one covered place, each of
-	// which was a piece before: a reader may take them for one text.
-	Joined bool
+	// Seams is set where Text is several strings run together, each of which was a
+	// piece before: a reader may take them for one text. One string ends before and
+	// the next begins at or after each seam. Apart says that they are of several
+	// messages; seams between parts of one are not listed then.
+	Seams []int
+	Apart bool
 
 	where func() string
 }

@@ -41,7 +41,7 @@ type shown struct {
 	Key         bool
 	At          int
 	Cover       Cover
-	Joined      bool
+	Seams       string // as text; empty: one string
 }
 
 // readAll reads a body to its end; out is what came through.
@@ -51,8 +51,12 @@ func readAll(t testing.TB, src io.Reader, kind string, limits Limits, places ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := New(src, kind, limits, patterns, func(p Piece) error {
-		saw = append(saw, shown{p.Where(), p.Text, p.Key, p.At, p.Cover, p.Joined})
+	r, err := New(src, kind, limits, patterns.Joining(^Cover(0)), func(p Piece) error {
+		s := shown{Where: p.Where(), Text: p.Text, Key: p.Key, At: p.At, Cover: p.Cover}
+		if len(p.Seams) > 0 {
+			s.Seams = fmt.Sprint(p.Seams)
+		}
+		saw = append(saw, s)
 		return nil
 	})
 	if err != nil {
@@ -67,8 +71,8 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	body := `{"a":"x\n\u00e9\ud83d\ude00\ud800z","b":[1,-0.5e+3,true,null,{"c/~":"y"}],"d":"","é":"日本"}`
 	want := []shown{
-		{"/a", "a", true, 0, 1, false}, {"/a", "x\né😀\ufffdz", false, 0, 1, false}, {"/b", "b", true, 0, 1, false}, {"/b/4/c~1~0", "c/~", true, 0, 1, false}, {"/b/4/c~1~0", "y", false, 0, 1, false},
-		{"/d", "d", true, 0, 1, false}, {"/é", "é", true, 0, 1, false}, {"/é", "日本", false, 0, 1, false},
+		{"/a", "a", true, 0, 1, ""}, {"/a", "x\né😀\ufffdz", false, 0, 1, ""}, {"/b", "b", true, 0, 1, ""}, {"/b/4/c~1~0", "c/~", true, 0, 1, ""}, {"/b/4/c~1~0", "y", false, 0, 1, ""},
+		{"/d", "d", true, 0, 1, ""}, {"/é", "é", true, 0, 1, ""}, {"/é", "日本", false, 0, 1, ""},
 	}
 	for seed := range uint64(50) {
 		out, saw, err := readAll(t, inPieces(body, seed, 1+int(seed)), "application/json", Limits{}, "")
@@ -156,7 +160,7 @@ func TestPatterns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range saw {
-		if !s.Key && !s.Joined {
+		if !s.Key && s.Seams == "" {
 			got[s.Text] = s.Cover
 		}
 	}
@@ -177,60 +181,6 @@ func TestPatterns(t *testing.T) {
 		t.Error(err)
 	} else if alive, _ := p.root(); alive != ^Cover(0) {
 		t.Error("64 patterns are not all alive")
-	}
-}
-
-// What stands in several strings below one place is shown as one text too,
-// whatever lies between, and what stands at several places is not.
-func TestParts(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("é", 20_000)
-	for body, want := range map[string][]string{
-		`{"m":[{"c":[{"type":"text","text":"one "},{"type":"text","text":"two"}]},{"c":"three"},{"c":"four"}]}`: {"texttext", "text\ntext", "one two", "one \ntwo"},
-		`{"m":[{"c":["a","b",["c"]]}]}`:                 {"abc", "a\nb\nc"},
-		`{"m":[{"c":{"x":"a","y":"b"}}],"c":["a","b"]}`: nil,
-		`{"m":[{"c":["a","` + long + `","b"]}]}`:        {"a" + long[:overlap], "a\n" + long[:overlap], long[len(long)-overlap:] + "b", long[len(long)-overlap:] + "\nb"},
-	} {
-		for _, n := range []int{1, 7, 1 << 20} {
-			_, saw, err := readAll(t, iotestChunks{strings.NewReader(body), n}, "application/json", Limits{}, ".m[*].c")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, s := range saw {
-				if s.Joined {
-					got = append(got, s.Text)
-				}
-				if s.Joined && s.Cover != 1 {
-					t.Errorf("%.60s: cover %d", body, s.Cover)
-				}
-			}
-			if !reflect.DeepEqual(got, want) && (n > 1 || len(body) < 1000) {
-				t.Errorf("%.80s by %d: %.200q, want %.200q", body, n, got, want)
-			}
-		}
-	}
-	var many strings.Builder // bounded, and every neighbour is still with its neighbour
-	for i := range 30_000 {
-		fmt.Fprintf(&many, `,"%06d"`, i)
-	}
-	_, saw, err := readAll(t, strings.NewReader(`{"m":[{"c":[`+many.String()[1:]+`]}]}`), "application/json", Limits{}, ".m[*].c")
-	if err != nil {
-		t.Fatal(err)
-	}
-	together := map[string]bool{}
-	for _, s := range saw {
-		if s.Joined && len(s.Text) > windowSize {
-			t.Fatalf("%d bytes at once", len(s.Text))
-		}
-		for end := len(s.Text); s.Joined && end >= 12 && !strings.Contains(s.Text, "\n"); end -= 6 {
-			together[s.Text[end-12:end]] = true
-		}
-	}
-	for i := range 29_999 {
-		if !together[fmt.Sprintf("%06d%06d", i, i+1)] {
-			t.Fatalf("%d and %d are never together", i, i+1)
-		}
 	}
 }
 
@@ -483,7 +433,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		"multipart file": {"multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"x\"\r\n\r\n\x00\x01", "\x00\xff\r"},
 	} {
 		patterns, _ := Compile([]string{""})
-		r, err := New(io.MultiReader(strings.NewReader(k.head), io.LimitReader(forever(k.unit), 3<<20)), k.kind, Limits{}, patterns, func(Piece) error { return nil })
+		r, err := New(io.MultiReader(strings.NewReader(k.head), io.LimitReader(forever(k.unit), 3<<20)), k.kind, Limits{}, patterns.Joining(1), func(Piece) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,302 @@
+package stream
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A thread is what a model may read as one text though it came in several
+// strings: the contents of messages of one role, the parts of one, the fields of
+// a form. An attack may have been cut anywhere.
+type thread struct {
+	key   threadKey
+	cover Cover
+	text  []byte // a blank at each seam
+	seams []seam
+	of    uint64 // the message of the last string, and its place
+	where []byte
+}
+
+// seam is a blank between two strings.
+type seam struct {
+	at    int
+	part  bool // both are of one message
+	fresh bool // not shown yet
+}
+
+// threadKey says which strings belong together: those that the same patterns
+// cover. place keeps apart what stands under other names there, of which plain are
+// those for texts; role says who speaks.
+type threadKey struct {
+	cover Cover
+	place uint64
+	plain bool
+	role  role
+}
+
+// Bounds of what is kept. A thread is shown, and goes on with its last reach
+// bytes, when it has threadSize of them or maxSeams: every string is seen with
+// its neighbours. reach is the longest stretch that the prompt detector takes for
+// one attack (its pieces overlap by as much).
+const (
+	threadSize = 16 << 10
+	reach      = 4 << 10
+	maxSeams   = 1 << 10
+	maxThreads = 8
+)
+
+// joiner gathers the strings of a document that some patterns want joined, in
+// the order of the document.
+type joiner struct {
+	of      Cover
+	visit   Visit
+	threads []*thread
+}
+
+// add takes a string, or one window of a long one. Of a long string only the ends
+// may belong to what its neighbours say. of says which message it is a part of; 0:
+// it is one.
+func (j *joiner) add(key threadKey, of uint64, cover Cover, text string, at int, where []byte) error {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	t := j.thread(key)
+	t.cover |= cover
+	t.where = append(t.where[:0], where...)
+	first := head(text)
+	if at == 0 {
+		if len(t.text)+1+len(first) > threadSize || len(t.seams) >= maxSeams {
+			if err := j.show(t); err != nil {
+				return err
+			}
+			t.shorten()
+		}
+		t.add(first, of)
+	}
+	if at == 0 && len(first) == len(text) {
+		return nil
+	}
+	err := j.show(t)
+	t.text, t.seams = append(t.text[:0], tail(text)...), t.seams[:0]
+	return err
+}
+
+func (t *thread) add(text string, of uint64) {
+	if len(t.text) > 0 {
+		t.seams = append(t.seams, seam{at: len(t.text), part: of != 0 && of == t.of, fresh: true})
+		t.text = append(t.text, ' ')
+	}
+	t.text, t.of = append(t.text, text...), of
+}
+
+// shorten leaves the end of what was shown.
+func (t *thread) shorten() {
+	from := len(t.text) - len(tail(string(t.text)))
+	if n := len(t.seams); n > maxSeams/2 {
+		from = max(from, t.seams[n-maxSeams/2-1].at+1)
+	}
+	kept := t.seams[:0]
+	for _, s := range t.seams {
+		if s.at > from {
+			s.at -= from
+			kept = append(kept, s)
+		}
+	}
+	t.text, t.seams = t.text[:copy(t.text, t.text[from:])], kept
+}
+
+// field is add for a field of a form: names that frameworks make structures of
+// say the place, and all others are fields of one text.
+func (j *joiner) field(name string, cover Cover, text string, at int) error {
+	if cover &= j.of; cover == 0 {
+		return nil
+	}
+	key := threadKey{cover: cover, plain: true}
+	if strings.ContainsAny(name, ".[") {
+		path := []byte(strings.NewReplacer("[", "/", "]", "", ".", "/").Replace(name))
+		key.place, key.plain = placeOf(path, true)
+	}
+	return j.add(key, 0, cover, text, at, []byte(name))
+}
+
+// thread is the one of a key. What is found under ever new names shares one, and
+// takes no place from what stands where texts are meant to.
+func (j *joiner) thread(key threadKey) *thread {
+	most := maxThreads
+	if !key.plain {
+		most /= 2
+	}
+	var rest *thread
+	for _, t := range j.threads {
+		switch t.key {
+		case key:
+			return t
+		case threadKey{}:
+			rest = t
+		}
+	}
+	if len(j.threads) >= most {
+		if rest != nil {
+			return rest
+		}
+		key = threadKey{}
+	}
+	t := &thread{key: key}
+	j.threads = append(j.threads, t)
+	return t
+}
+
+// show shows what is new: the parts of one message as one text, and then what
+// several messages say.
+func (j *joiner) show(t *thread) error {
+	start, from, fresh, apart, any := 0, 0, false, false, false
+	for i := 0; i <= len(t.seams); i++ {
+		if i < len(t.seams) && t.seams[i].part {
+			fresh = fresh || t.seams[i].fresh
+			continue
+		}
+		end := len(t.text)
+		if i < len(t.seams) {
+			end = t.seams[i].at
+			apart, any = true, any || t.seams[i].fresh
+		}
+		if any = any || fresh; fresh {
+			if err := j.together(t, start, end, t.seams[from:i], false); err != nil {
+				return err
+			}
+		}
+		start, from, fresh = end+1, i+1, false
+	}
+	if apart && any {
+		if err := j.together(t, 0, len(t.text), t.seams, true); err != nil {
+			return err
+		}
+	}
+	for i := range t.seams {
+		t.seams[i].fresh = false
+	}
+	return nil
+}
+
+// together shows a stretch with blanks at its seams and without, for the cut may
+// be inside a word.
+func (j *joiner) together(t *thread, start, end int, seams []seam, apart bool) error {
+	spaced, plain := Piece{Apart: apart, Cover: t.cover, where: func() string { return string(t.where) }}, make([]byte, 0, end-start)
+	glued, from := spaced, start
+	for _, s := range seams {
+		plain = append(plain, t.text[from:s.at]...)
+		if from = s.at + 1; s.part != apart {
+			spaced.Seams, glued.Seams = append(spaced.Seams, s.at-start), append(glued.Seams, len(plain))
+		}
+	}
+	spaced.Text, glued.Text = string(t.text[start:end]), string(append(plain, t.text[from:end]...))
+	if err := j.visit(spaced); err != nil {
+		return err
+	}
+	return j.visit(glued)
+}
+
+// pending says whether the end of the document will show something.
+func (j *joiner) pending() bool {
+	return slices.ContainsFunc(j.threads, func(t *thread) bool {
+		return len(t.seams) > 0 && t.seams[len(t.seams)-1].fresh
+	})
+}
+
+// end shows what is left.
+func (j *joiner) end() error {
+	for _, t := range j.threads {
+		if err := j.show(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// role is who speaks, as chat APIs say it. Whoever calls himself something else
+// is a user.
+type role uint8
+
+const (
+	roleUser role = iota
+	roleSystem
+	roleAssistant
+	roleTool
+)
+
+func roleOf(name string) (r role, known bool) {
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "user", "human":
+		return roleUser, true
+	case "system", "developer":
+		return roleSystem, true
+	case "assistant", "model":
+		return roleAssistant, true
+	case "tool", "function":
+		return roleTool, true
+	}
+	return roleUser, false
+}
+
+// plainNames are what chat APIs call a text; a message may have one of them or
+// another, and they are one place.
+var plainNames = map[string]bool{"content": true, "contents": true, "text": true, "parts": true, "value": true, "input": true, "body": true}
+
+// placeOf is a path without what numbers its elements and without the names of
+// plain texts at its end, as a hash: of all of it, or of its last name alone. It
+// says whether that end is a plain text's.
+func placeOf(path []byte, last bool) (place uint64, plain bool) {
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	if last {
+		path = path[bytes.LastIndexByte(path, '/')+1:]
+	}
+	h := uint64(offset)
+	for name := range bytes.SplitSeq(path, []byte("/")) {
+		if plain = numbers(name) || plainName(name); numbers(name) {
+			continue
+		}
+		for _, c := range name {
+			if c-'A' < 26 {
+				c |= 0x20
+			}
+			h = (h ^ uint64(c)) * prime
+		}
+		if h = (h ^ '/') * prime; !plain {
+			place = h
+		}
+	}
+	return place, plain
+}
+
+// numbers says whether a name is nothing but the number of an element.
+func numbers(name []byte) bool {
+	for _, c := range name {
+		if c-'0' >= 10 {
+			return false
+		}
+	}
+	return true
+}
+
+func plainName(name []byte) bool {
+	return len(name) <= 8 && plainNames[strings.ToLower(string(name))]
+}
+
+// head and tail are a text's ends, cut between characters.
+func head(s string) string {
+	n := min(len(s), reach)
+	for n < len(s) && n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+func tail(s string) string {
+	n := max(0, len(s)-reach)
+	for n < len(s) && !utf8.RuneStart(s[n]) {
+		n++
+	}
+	return s[n:]
+}
