@@ -63,8 +63,12 @@ type AgentUpdate struct {
 	Metadata     map[string]any `json:"metadata,omitempty" maxProperties:"50"`
 }
 
-// agentPrompts are what a model reads of an agent.
-var agentPrompts = []string{"/instructions", "/description"}
+// What a model reads of an agent: texts, and what stands beside them in lists
+// that it is shown.
+var (
+	agentPrompts = []string{"/instructions", "/description"}
+	agentLabels  = []string{"/name", "/tools", "/metadata"}
+)
 
 func (a *API) agents() {
 	register(a, op{method: "GET", path: "/v1/agents", id: "list-agents", summary: "List agents, newest first", action: policy.AgentsRead, class: "read"},
@@ -85,7 +89,7 @@ func (a *API) agents() {
 			}
 			return out, nil
 		})
-	register(a, op{method: "POST", path: "/v1/agents", id: "create-agent", summary: "Create an agent", action: policy.AgentsCreate, class: "write", status: http.StatusCreated, prompts: agentPrompts},
+	register(a, op{method: "POST", path: "/v1/agents", id: "create-agent", summary: "Create an agent", action: policy.AgentsCreate, class: "write", status: http.StatusCreated, prompts: agentPrompts, labels: agentLabels},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Once
 			Body AgentCreate
@@ -95,7 +99,7 @@ func (a *API) agents() {
 			return agents.create(ctx, x, in.Key, b, n)
 		})
 	register(a, op{method: "GET", path: "/v1/agents/{id}", id: "get-agent", summary: "See an agent", action: policy.AgentsRead, class: "read"}, agents.show)
-	register(a, op{method: "PATCH", path: "/v1/agents/{id}", id: "update-agent", summary: "Change an agent", action: policy.AgentsUpdate, class: "write", prompts: agentPrompts},
+	register(a, op{method: "PATCH", path: "/v1/agents/{id}", id: "update-agent", summary: "Change an agent", action: policy.AgentsUpdate, class: "write", prompts: agentPrompts, labels: agentLabels},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Aim
 			Body AgentUpdate

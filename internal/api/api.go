@@ -106,9 +106,10 @@ type op struct {
 	maxBody      int64
 	timeout      time.Duration // of the request; 0: the gateway's default, negative: none
 	tag          string
-	// prompts are the body's fields that a model will read, opaque those that
-	// nobody reads; JSON pointers. All others are structured.
-	prompts, opaque []string
+	// prompts are the body's fields that a model will read, labels structured ones
+	// that it may read beside them, opaque those that nobody reads; JSON pointers.
+	// All others are structured.
+	prompts, labels, opaque []string
 }
 
 // register joins a typed handler to its route. The one place where identity is
@@ -119,7 +120,7 @@ func register[I, O any](a *API, o op, h func(context.Context, *gateway.Exchange,
 		a.errs = append(a.errs, fmt.Errorf("%s %s: %w", o.method, o.path, err))
 		return
 	}
-	route := gateway.Route{Method: o.method, Pattern: o.path, Action: o.action, Class: class, MaxBody: o.maxBody, Prompts: o.prompts, Opaque: o.opaque}
+	route := gateway.Route{Method: o.method, Pattern: o.path, Action: o.action, Class: class, MaxBody: o.maxBody, Prompts: o.prompts, Labels: o.labels, Opaque: o.opaque}
 	if err := a.routes.Declare(route); err != nil {
 		a.errs = append(a.errs, err)
 		return

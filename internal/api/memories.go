@@ -38,6 +38,9 @@ func memoryView(m agent.Memory) MemoryView {
 	return v
 }
 
+// memoryLabels are what a model reads beside a memory's text.
+var memoryLabels = []string{"/tags", "/metadata"}
+
 func (v MemoryView) version() int64 { return v.Version }
 
 var memories = stored[agent.Memory, MemoryView]{
@@ -112,7 +115,7 @@ func (a *API) memories() {
 			}
 			return out, nil
 		})
-	register(a, op{method: "POST", path: "/v1/memories", id: "create-memory", summary: "Store a memory", action: policy.MemoriesCreate, class: "write", status: http.StatusCreated, prompts: []string{"/text"}},
+	register(a, op{method: "POST", path: "/v1/memories", id: "create-memory", summary: "Store a memory", action: policy.MemoriesCreate, class: "write", status: http.StatusCreated, prompts: []string{"/text"}, labels: memoryLabels},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Once
 			Body MemoryCreate
@@ -136,7 +139,7 @@ func (a *API) memories() {
 			return memories.create(ctx, x, in.Key, in.Body, m)
 		})
 	register(a, op{method: "GET", path: "/v1/memories/{id}", id: "get-memory", summary: "See a memory", action: policy.MemoriesRead, class: "read"}, memories.show)
-	register(a, op{method: "PATCH", path: "/v1/memories/{id}", id: "update-memory", summary: "Change a memory", action: policy.MemoriesUpdate, class: "write", prompts: []string{"/text"}},
+	register(a, op{method: "PATCH", path: "/v1/memories/{id}", id: "update-memory", summary: "Change a memory", action: policy.MemoriesUpdate, class: "write", prompts: []string{"/text"}, labels: memoryLabels},
 		func(ctx context.Context, x *gateway.Exchange, in *struct {
 			Aim
 			Body MemoryUpdate

@@ -118,7 +118,13 @@ func build(t *testing.T, db string, env map[string]string) (*app.App, error) {
 // start builds and serves a platform, and stops it with the test.
 func start(t *testing.T, env map[string]string) *platform {
 	t.Helper()
-	a, err := build(t, pgtest.New(t).App, env)
+	return replica(t, pgtest.New(t).App, env)
+}
+
+// replica is start on a database that others may serve too.
+func replica(t *testing.T, db string, env map[string]string) *platform {
+	t.Helper()
+	a, err := build(t, db, env)
 	if err != nil {
 		t.Fatal(err)
 	}
