@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os/user"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/app"
 	"github.com/Nissimmiracles/openclaw/internal/audit"
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
+	"github.com/Nissimmiracles/openclaw/internal/policy"
 )
 
 // detector finds the one that a kind names, built as the platform builds it
@@ -113,9 +116,11 @@ func appealCommand() *cobra.Command {
 		Use: "appeal [TEXT]", Short: "File a text that was judged wrongly as a new test case",
 		Long: `File a text that was judged wrongly as a new test case: the argument, or standard input.
 
-No log holds the text, so whoever wrote it hands it over again. With --request the
-case is one of a block: the tenant's own log has to hold it under that request id,
-for just this text. A block of another tenant is as one that never was.`,
+No log holds the text, so whoever wrote it hands it over again. With --tenant the
+appeal itself goes on record in that tenant's log: the text's digest and who filed
+it, never the text. With --request the case is one of a block: the tenant's own log
+has to hold it under that request id, for just this text. A block of another tenant
+is as one that never was.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := detector(kind)
@@ -134,33 +139,49 @@ for just this text. A block of another tenant is as one that never was.`,
 			if err != nil {
 				return err
 			}
-			if (request == "") != (in == "") {
-				return usage{errors.New("--request and --tenant go together: whose log holds the block")}
+			if request != "" && in == "" {
+				return usage{errors.New("--request needs --tenant: whose log holds the block")}
 			}
-			if request != "" {
-				if err := inTenant(c, &f, in, func(ctx context.Context, _ *app.Admin, t inside) error {
-					return blocked(ctx, t, d.Kind(), request, text)
-				}); err != nil {
-					return err
+			a := inspect.Appeal{Text: text, Kind: d.Kind(), Label: should, Owner: "unknown", Filed: time.Now().UTC().Truncate(time.Second), Consent: consent}
+			if u, err := user.Current(); err == nil {
+				a.Owner = u.Username
+			}
+			judge := func(from inspect.Trust) {
+				v := d.Inspect(text, from)
+				a.Trust, a.Was = from.String(), v.Confidence
+				for _, f := range v.Findings {
+					if !slices.Contains(a.Rules, f.Rule) {
+						a.Rules = append(a.Rules, f.Rule)
+					}
 				}
 			}
-			v := d.Inspect(text, from)
-			owner := "unknown"
-			if u, err := user.Current(); err == nil {
-				owner = u.Username
+			var path string
+			if in == "" {
+				judge(from)
+				path, err = inspect.FileAppeal(dir, a)
+			} else if err = a.Check(); err == nil {
+				err = inTenant(c, &f, in, func(ctx context.Context, _ *app.Admin, t inside) (err error) {
+					if request != "" {
+						said, err := blocked(ctx, t, d.Kind(), request, text)
+						if err != nil {
+							return err
+						}
+						if said != "" && !c.Flags().Changed("trust") {
+							from, _ = inspect.ParseTrust(said)
+						}
+					}
+					judge(from)
+					path, err = appealed(ctx, t, request, dir, label, a)
+					return err
+				})
 			}
-			a := inspect.Appeal{Text: text, Kind: v.Kind, Trust: trust, Label: should, Was: v.Confidence, Owner: owner, Filed: time.Now().UTC().Truncate(time.Second), Consent: consent}
-			for _, f := range v.Findings {
-				a.Rules = append(a.Rules, f.Rule)
-			}
-			path, err := inspect.FileAppeal(dir, a)
 			if errors.Is(err, inspect.ErrConsent) {
 				return hint(err, "the text is kept as it is; say --consent when whoever wrote it agrees")
 			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "filed %s: confidence %.3f, should be %s\n", path, v.Confidence, label)
+			fmt.Fprintf(c.OutOrStdout(), "filed %s: confidence %.3f, should be %s\n", path, a.Was, label)
 			return nil
 		},
 	}
@@ -170,24 +191,47 @@ for just this text. A block of another tenant is as one that never was.`,
 	c.Flags().StringVar(&dir, "dir", "appeals", "folder of test cases")
 	c.Flags().BoolVar(&consent, "consent", false, "whoever wrote the text agrees that it is kept")
 	c.Flags().StringVar(&request, "request", "", "id of the request that was refused")
-	c.Flags().StringVar(&in, "tenant", "", "tenant whose log holds the refusal, by name or id")
+	c.Flags().StringVar(&in, "tenant", "", "tenant whose log holds the refusal and the appeal, by name or id")
 	c.Flags().StringVar(&f.data, "data", "", "data folder of a running `openclaw dev`, in place of DATABASE_URL")
 	return c
 }
 
-// blocked says whether the tenant's log holds the block of a text.
-func blocked(ctx context.Context, t inside, kind inspect.Kind, request, text string) error {
-	typ := map[inspect.Kind]audit.Type{inspect.Prompt: audit.PromptInjectionDetected, inspect.SQL: audit.SQLInjectionDetected, inspect.XSS: audit.XSSDetected}[kind]
-	events, _, err := t.room.Log().Events(ctx, audit.Query{Types: []audit.Type{typ}, RequestID: request, Limit: 100})
+// detections are the events of each kind.
+var detections = map[inspect.Kind]audit.Type{inspect.Prompt: audit.PromptInjectionDetected, inspect.SQL: audit.SQLInjectionDetected, inspect.XSS: audit.XSSDetected}
+
+// appealed files a case and puts that on record in the tenant's log: a text leaves
+// it for a folder of the operator's.
+func appealed(ctx context.Context, t inside, request, dir, label string, a inspect.Appeal) (path string, err error) {
+	ev := operatorEvent(policy.InspectRun.String())
+	ev.Type, ev.Reason, ev.Resource, ev.RequestID = detections[a.Kind], "appealed", "appeal/"+strings.TrimPrefix(a.Name(), "appeal-"), request
+	sum := sha256.Sum256([]byte(a.Text))
+	ev.Details = map[string]any{"kind": string(a.Kind), "digest": hex.EncodeToString(sum[:]), "score": int64(a.Was*1000 + 0.5), "label": label}
+	if a.Kind == inspect.Prompt {
+		ev.Details["trust"] = a.Trust
+	}
+	var failed error
+	_, err = t.room.Act(ctx, ev, func(context.Context) (audit.Outcome, map[string]any, error) {
+		if path, failed = inspect.FileAppeal(dir, a); failed != nil {
+			return audit.Failed, nil, failed
+		}
+		return audit.Success, nil, nil
+	})
+	return path, cmp.Or(failed, err)
+}
+
+// blocked finds the block of a text in the tenant's log, and the trust it was
+// judged by; empty for other kinds than prompt.
+func blocked(ctx context.Context, t inside, kind inspect.Kind, request, text string) (trust string, err error) {
+	events, _, err := t.room.Log().Events(ctx, audit.Query{Types: []audit.Type{detections[kind]}, RequestID: request, Limit: 100})
 	if err != nil {
-		return err
+		return "", err
 	}
 	sum := sha256.Sum256([]byte(text))
 	for _, ev := range events {
-		var d struct{ Digest string }
+		var d struct{ Digest, Trust string }
 		if ev.Outcome == audit.Refused && json.Unmarshal(ev.Details, &d) == nil && d.Digest == hex.EncodeToString(sum[:]) {
-			return nil
+			return d.Trust, nil
 		}
 	}
-	return hint(fmt.Errorf("the log of %s holds no %s block of this text under that request", t.room.Scope().Name(), kind), "the text has to be the one that was refused, byte for byte")
+	return "", hint(fmt.Errorf("the log of %s holds no %s block of this text under that request", t.room.Scope().Name(), kind), "the text has to be the one that was refused, byte for byte")
 }

@@ -37,15 +37,29 @@ type Appeal struct {
 	Consent bool      `json:"consent"`
 }
 
-// FileAppeal writes the case as one JSON line to a new file of its own in dir,
-// named by the digest of kind, trust and text: the same appeal twice is one
-// file. The file is readable by its owner only. It returns the path.
-func FileAppeal(dir string, a Appeal) (string, error) {
+// Check refuses a case that cannot be filed: ErrConsent, ErrAppeal.
+func (a *Appeal) Check() error {
 	if !a.Consent {
-		return "", fmt.Errorf("file the appeal: %w", ErrConsent)
+		return fmt.Errorf("file the appeal: %w", ErrConsent)
 	}
 	if a.Text == "" || len(a.Text) > maxAppealBytes || !utf8.ValidString(a.Text) || a.Label < 0 || a.Label > 1 {
-		return "", fmt.Errorf("file the appeal: %w", ErrAppeal)
+		return fmt.Errorf("file the appeal: %w", ErrAppeal)
+	}
+	return nil
+}
+
+// Name is the case's own: made of the digest of kind, trust and text.
+func (a *Appeal) Name() string {
+	sum := sha256.Sum256([]byte(string(a.Kind) + "\x00" + a.Trust + "\x00" + a.Text))
+	return "appeal-" + hex.EncodeToString(sum[:8])
+}
+
+// FileAppeal writes the case as one JSON line to a new file of its own in dir,
+// named by Name: the same appeal twice is one file. The file is readable by its
+// owner only. It returns the path.
+func FileAppeal(dir string, a Appeal) (string, error) {
+	if err := a.Check(); err != nil {
+		return "", err
 	}
 	line, err := json.Marshal(a)
 	if err != nil {
@@ -54,8 +68,7 @@ func FileAppeal(dir string, a Appeal) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("file the appeal: %w", err)
 	}
-	sum := sha256.Sum256([]byte(string(a.Kind) + "\x00" + a.Trust + "\x00" + a.Text))
-	name := filepath.Join(dir, "appeal-"+hex.EncodeToString(sum[:8])+".jsonl")
+	name := filepath.Join(dir, a.Name()+".jsonl")
 	tmp, err := os.CreateTemp(dir, ".appeal-*")
 	if err != nil {
 		return "", fmt.Errorf("file the appeal: %w", err)
