@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/Nissimmiracles/openclaw/internal/fault"
@@ -19,32 +20,8 @@ func (j *judge) inspectUpstream(p *passage) error {
 		return p.err
 	}
 	for _, want := range p.wants {
-		switch kind, name, _ := strings.Cut(want.Field, "."); kind {
-		case "query":
-			// url.Query drops what it does not understand, and the upstream gets it
-			if err := inject.Parameters(j.x.Request.URL.RawQuery, inject.Limits{}, func(name, value string) error {
-				if err := j.text(name, true, want); err != nil {
-					return err
-				}
-				return j.text(value, false, want)
-			}); err != nil {
-				return err
-			}
-		case "path":
-			if err := j.text(j.x.Request.URL.Path, false, want); err != nil {
-				return err
-			}
-		case "header":
-			for sent, values := range j.x.Request.Header {
-				if !sameHeader(sent, name) {
-					continue
-				}
-				for _, v := range values {
-					if err := j.text(v, false, want); err != nil {
-						return err
-					}
-				}
-			}
+		if err := j.part(want); err != nil {
+			return err
 		}
 	}
 	if p.body == nil {
@@ -60,6 +37,45 @@ func (j *judge) inspectUpstream(p *passage) error {
 		return fault.New(fault.MediaType, "the body has more than one type")
 	}
 	return j.upstreamBody(p.body, p.route.MaxBody)
+}
+
+// part judges a part of the request that is not its body.
+func (j *judge) part(want upstream.Inspection) error {
+	where := func() string { return want.Field }
+	together := stream.NewFields(func(p stream.Piece) error { return j.prompt(p, sourceOf(want), where) })
+	value := func(name, text string) error {
+		err := j.text(text, false, want)
+		if err == nil && j.in.Prompt != nil && slices.Contains(want.For, "prompt") {
+			err = together.Add(name, text)
+		}
+		return err
+	}
+	switch kind, name, _ := strings.Cut(want.Field, "."); kind {
+	case "query":
+		// url.Query drops what it does not understand, and the upstream gets it
+		if err := inject.Parameters(j.x.Request.URL.RawQuery, inject.Limits{}, func(name, text string) error {
+			if err := j.text(name, true, want); err != nil {
+				return err
+			}
+			return value(name, text)
+		}); err != nil {
+			return err
+		}
+	case "path":
+		return j.text(j.x.Request.URL.Path, false, want)
+	case "header":
+		for sent, values := range j.x.Request.Header {
+			if !sameHeader(sent, name) {
+				continue
+			}
+			for _, v := range values {
+				if err := value("", v); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return together.End()
 }
 
 // sameHeader compares names as services behind CGI-like interfaces do.
@@ -119,7 +135,7 @@ func speaks(name string) bool {
 	return false
 }
 
-// text judges a part of the request that is not its body.
+// text judges one string of such a part.
 func (j *judge) text(text string, name bool, want upstream.Inspection) error {
 	where := func() string { return want.Field }
 	for _, kind := range want.For {

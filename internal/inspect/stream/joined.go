@@ -121,6 +121,19 @@ func (j *joiner) field(name string, cover Cover, text string, at int) error {
 	return j.add(key, 0, cover, text, at, []byte(name))
 }
 
+// Fields shows what values say together that come by other ways than a body: those
+// of a query, of a header that is sent twice. Their Cover is 1.
+type Fields struct{ join joiner }
+
+// NewFields begins with none.
+func NewFields(visit Visit) *Fields { return &Fields{joiner{of: 1, visit: visit}} }
+
+// Add takes the next value.
+func (f *Fields) Add(name, value string) error { return f.join.field(name, 1, value, 0) }
+
+// End shows what is left.
+func (f *Fields) End() error { return f.join.end() }
+
 // thread is the one of a key. What is found under ever new names shares one, and
 // takes no place from what stands where texts are meant to.
 func (j *joiner) thread(key threadKey) *thread {
