@@ -140,9 +140,6 @@ func (t *Text) lettered(i int) (dec []byte, z int, ok bool) {
 // may stand apart.
 func spacedScript(r rune) bool { return r >= 0x0900 && r <= 0x0DFF || r >= 0x1E00 && r <= 0x1FFF }
 
-// longest is the longest word the vocabulary holds, in bytes.
-const longest = 16
-
 // cut splits letters into common words, longest total squared length first,
 // and returns how many letters they cover. Work is bounded by len(s)*longest.
 func cut(dst, s []byte) ([]byte, int) {
@@ -162,7 +159,7 @@ func cut(dst, s []byte) ([]byte, int) {
 				if !vocab.leads(h) {
 					break
 				}
-				if v := best[a] + int32((e-a)*(e-a)); e > a+1 && v > best[e] && vocab.has(h) {
+				if v := best[a] + int32((e-a)*(e-a)); e > a+1 && v > best[e] && Common(s[a:e]) {
 					best[e], from[e] = v, int16(a)
 				}
 			}
@@ -193,14 +190,18 @@ func cut(dst, s []byte) ([]byte, int) {
 	return dst, covered
 }
 
-// cipher looks at the run of unknown words from i and names what makes them
-// known: Rot13, Reversed, or nothing. z is where the run ends.
-func (t *Text) cipher(i int) (z int, way Way) {
-	b := t.Bytes
+// cipher looks at the run of unknown words from i, where Runs[at] is the first
+// that begins there or later, and names what makes them known: Rot13, Reversed,
+// or nothing. z is where the run ends.
+func (t *Text) cipher(i, at int) (z int, way Way) {
+	b, runs := t.Bytes, t.Runs
 	t.words = t.words[:0]
-	known := 0 // trailing known words, not part of the run
+	known, rot, rev := 0, 0, 0 // known counts trailing known words, not part of the run
 	end := i
 	for k := i; k < len(b); {
+		if b[k] == ' ' {
+			k++
+		}
 		for k < len(b) && !isWord(b[k]) {
 			if b[k] == '\n' && k+1 < len(b) && b[k+1] == '\n' {
 				k = len(b)
@@ -208,16 +209,20 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			}
 			k++
 		}
-		s := k
-		var has uint8
-		h := uint64(fnvOffset)
-		for k < len(b) && wordClass[b[k]]&hasAny != 0 {
-			has |= wordClass[b[k]]
-			h = (h ^ uint64(b[k]|0x20)) * fnvPrime
-			k++
-		}
-		if s >= k {
+		if k == len(b) {
 			break
+		}
+		s := k
+		for at < len(runs) && int(runs[at].Start) < s {
+			at++
+		}
+		var is sort
+		var has uint8
+		if at < len(runs) && int(runs[at].Start) == s && t.sorts[at]&whole != 0 {
+			is, k = t.sorts[at], int(runs[at].End)
+			at++
+		} else if k, has = span(b, s); has&(hasHigh|hasDigit) == 0 && k-s <= longest {
+			is = sortOf(spread(spell(b[s:k])))
 		}
 		if has&hasHigh != 0 || k-s > 40 {
 			if end == i {
@@ -235,7 +240,7 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			continue
 		}
 		if k-s >= 3 {
-			if vocab.has(h) {
+			if is&common != 0 {
 				if known++; known > 1 || len(t.words) == 0 {
 					break
 				}
@@ -243,6 +248,12 @@ func (t *Text) cipher(i int) (z int, way Way) {
 			}
 			known = 0
 			t.words = append(t.words, word{s, k})
+			if is&commonRot != 0 {
+				rot++
+			}
+			if is&commonBack != 0 {
+				rev++
+			}
 		}
 		end = k
 	}
@@ -253,20 +264,6 @@ func (t *Text) cipher(i int) (z int, way Way) {
 	}
 	if len(t.words) < minWords {
 		return end, 0
-	}
-	rot, rev := 0, 0
-	for _, w := range t.words {
-		hr, hv := uint64(fnvOffset), uint64(fnvOffset)
-		for k := w.start; k < w.end; k++ {
-			hr = (hr ^ uint64(rot13(b[k])|0x20)) * fnvPrime
-			hv = (hv ^ uint64(b[w.end-1-(k-w.start)]|0x20)) * fnvPrime
-		}
-		if vocab.has(hr) {
-			rot++
-		}
-		if vocab.has(hv) {
-			rev++
-		}
 	}
 	need := (len(t.words)*3 + 4) / 5
 	switch {

@@ -30,11 +30,35 @@ func span(b []byte, i int) (end int, has uint8) {
 	return i, has
 }
 
+// sort is what decode wants to know of a run of letters, see suspect.
+type sort uint8
+
+const (
+	// whole: the run is a word of at most 16 letters, with no digit or foreign
+	// letter on either side.
+	whole sort = 1 << iota
+	// common: a word of the vocabulary; or one in rot13, or backwards.
+	common
+	commonRot
+	commonBack
+	// hexPair: it may be one byte or eight bits, see pairs.
+	hexPair
+)
+
+// sortOf is the sort of the word of hash g, see spread.
+func sortOf(g uint64) sort {
+	if vocab.has(g) {
+		return common
+	}
+	return sort(vocab.turns(g)) << 2
+}
+
 // decode replaces every encoded run once and tells whether it found any. Each
 // recogniser that fails remembers how far it looked, so the pass is linear.
 func (t *Text) decode() bool {
 	b := t.Bytes
 	t.work += len(b)
+	runs, sorts, at := t.Runs, t.sorts, 0 // at counts runs
 	last := 0
 	var blob, spaced, pairs, run, line int // looked up to here in vain
 	t.leetLook, t.leetEnd = 0, 0
@@ -50,8 +74,15 @@ func (t *Text) decode() bool {
 	}
 	for i := 0; i < len(b); {
 		c := b[i]
+		if c == ' ' {
+			i++
+			continue
+		}
+		for at < len(runs) && int(runs[at].Start) < i {
+			at++
+		}
 		if i >= line && !isSpace(c) {
-			a, z, end := t.mirror(i)
+			a, z, end := t.mirror(i, at)
 			if line = end; z > a {
 				if !changed {
 					t.begin()
@@ -90,6 +121,39 @@ func (t *Text) decode() bool {
 				i++
 			}
 			continue
+		}
+		// Most words are letters alone, and begin no blob.
+		if at < len(runs) && int(runs[at].Start) == i && sorts[at]&(whole|hexPair) == whole {
+			e := int(runs[at].End)
+			behind := b[:cap(b)][e]
+			if n := e - i; n > 1 && n < minBase64 && leetLetter[behind] == 0 && (i < blob || !isBase64(behind)) {
+				t.work += n
+				blob, pairs, spaced = max(blob, e), max(pairs, i+1), max(spaced, i+1)
+				if i < run {
+				} else if is := sorts[at]; is&common != 0 || n == 2 && t.beforeCommon(at) {
+					run = e // where cipher would come to
+				} else {
+					z, way := t.cipher(i, at)
+					t.work += z - i
+					if way != 0 {
+						if !changed {
+							t.begin()
+						}
+						t.carry(last, i)
+						t.decipher(i, z, way)
+						last = z
+						changed, i = true, z
+						continue
+					}
+					run = z
+				}
+				if i >= t.leetLook {
+					t.lookForLeet(i, at)
+				}
+				i = e
+				at++
+				continue
+			}
 		}
 		e, has := span(b, i)
 		t.work += e - i
@@ -136,7 +200,7 @@ func (t *Text) decode() bool {
 			spaced = z
 		}
 		if i >= run {
-			z, way := t.cipher(i)
+			z, way := t.cipher(i, at)
 			t.work += z - i
 			if way != 0 {
 				if !changed {
@@ -158,7 +222,7 @@ func (t *Text) decode() bool {
 			}
 		}
 		if i >= t.leetLook {
-			t.lookForLeet(i)
+			t.lookForLeet(i, at)
 		}
 		if !plain && i < t.leetEnd {
 			if dec, z := t.leetAlike(i); z > 0 {
@@ -175,6 +239,11 @@ func (t *Text) decode() bool {
 	t.carry(last, len(b))
 	t.commit()
 	return true
+}
+
+// beforeCommon tells whether the run is one blank before a common word.
+func (t *Text) beforeCommon(at int) bool {
+	return at+1 < len(t.Runs) && t.sorts[at+1]&common != 0 && t.Runs[at+1].Start == t.Runs[at].End+1 && t.Bytes[t.Runs[at].End] == ' '
 }
 
 // carry copies Bytes[a:z] and the regions inside it.

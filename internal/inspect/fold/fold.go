@@ -76,6 +76,7 @@ type Region struct {
 // Text is a folded text. The zero value is ready; Release returns its buffers.
 type Text struct {
 	Bytes     []byte
+	Runs      []Run    // the words of ASCII letters of Bytes
 	Regions   []Region // decoded runs of the Hidden ways, of every depth, by Start
 	Ways      Way
 	Truncated bool // still encoded after MaxDepth
@@ -90,6 +91,7 @@ type Text struct {
 	aregions   []Region
 	scratch    []byte
 	words      []word
+	sorts      []sort    // of each of Runs, for decode
 	leetLook   int       // Bytes was looked at up to here for leet,
 	leetEnd    int       // and up to here is leet whatever it says
 	iter       norm.Iter // too large for the stack
@@ -128,6 +130,7 @@ func (t *Text) Fold(src string) {
 		t.plain()
 		if depth == MaxDepth {
 			t.Truncated = true
+			t.survey()
 			return
 		}
 	}

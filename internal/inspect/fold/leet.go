@@ -41,16 +41,25 @@ func (t *Text) leet(i int) (dec []byte, z int) {
 // leetSpan is how far one look for leet words goes, in bytes.
 const leetSpan = 512
 
-// lookForLeet looks at the words from i: where at least two are common ones in
+// lookForLeet looks at the words from i, where Runs[at] is the first that begins
+// there or later: where at least two are common ones in
 // leet, and a third of those that mix letters and digits, the rest is leet too,
 // whether a common word or not.
-func (t *Text) lookForLeet(i int) {
-	b := t.Bytes
+func (t *Text) lookForLeet(i, at int) {
+	b, runs := t.Bytes, t.Runs
 	t.leetLook = min(len(b), i+leetSpan)
 	known, alike := 0, 0
 	for k := i; k < t.leetLook; {
 		if !isWord(b[k]) {
 			k++
+			continue
+		}
+		for at < len(runs) && int(runs[at].Start) < k {
+			at++
+		}
+		if at < len(runs) && int(runs[at].Start) == k && t.sorts[at]&whole != 0 && leetLetter[b[:cap(b)][runs[at].End]] == 0 {
+			k = int(runs[at].End)
+			at++
 			continue
 		}
 		e, has := span(b, k)

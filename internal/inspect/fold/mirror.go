@@ -156,15 +156,15 @@ const (
 
 // mirror finds in the block from i the run that is written backwards, if closing
 // marks stand before words there: Bytes[a:z], or nothing. end is how far it
-// looked.
-func (t *Text) mirror(i int) (a, z, end int) {
+// looked. Runs[at] is the first that begins at i or later.
+func (t *Text) mirror(i, at int) (a, z, end int) {
 	b := t.Bytes
 	end = min(len(b), i+mirrorBlock)
 	for end < len(b) && b[end]&0xC0 == 0x80 {
 		end++
 	}
 	t.work += end - i
-	if before, _ := marks(b, i, end); before == 0 {
+	if !t.marked(i, end, at) {
 		return 0, 0, end
 	}
 	var sum, best, start, stop int
@@ -267,6 +267,38 @@ func (t *Text) lean(a, z int) (sum int) {
 		p, q = q, c
 	}
 	return sum
+}
+
+// marked tells whether marks would find any before a word in Bytes[i:end]. It
+// looks between the runs of letters only, of which Runs[at] is the first.
+func (t *Text) marked(i, end, at int) bool {
+	b := t.Bytes
+	for at < len(t.Runs) && i < end {
+		r := t.Runs[at]
+		stop := min(int(r.Start), end)
+		if stop-i == 1 && b[i] == ' ' { // as between most words
+			i = int(r.End)
+			at++
+			continue
+		}
+		for ; i < stop; i++ {
+			if closes[b[i]] {
+				if n := closing(b, i); n > 0 && misplaced(b, i, n) {
+					return true
+				}
+			}
+		}
+		i = int(r.End)
+		at++
+	}
+	for ; i < end; i++ {
+		if closes[b[i]] {
+			if n := closing(b, i); n > 0 && misplaced(b, i, n) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // marks counts the closing marks in b[i:end] that stand before a word, and

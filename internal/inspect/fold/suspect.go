@@ -2,120 +2,156 @@ package fold
 
 import "unicode/utf8"
 
-// suspect tells in one cheap pass whether a decoder could find anything. It
-// errs on the side of yes, but seldom: ordinary text must not pay for decode.
-func (t *Text) suspect() bool {
-	b := t.Bytes
+// suspect sorts the runs of letters, and tells in the same pass whether a decoder
+// could find anything. It errs on the side of yes, but seldom: ordinary text must
+// not pay for decode.
+func (t *Text) suspect() (yes bool) {
+	t.survey()
+	b, runs := t.Bytes, t.Runs
 	t.work += len(b)
+	if cap(t.sorts) < len(runs) {
+		t.sorts = make([]sort, cap(runs))
+	}
+	t.sorts = t.sorts[:len(runs)]
+	sorts := t.sorts[:len(runs)]
 	ciphered, singles, pairs := 0, 0, 0
 	run := 0 // where the current run of base64 characters began
+	k := 0   // counts runs
 	for i := 0; i < len(b); {
-		c := b[i]
-		if !isWord(c) {
-			switch c {
-			case '.', ',', '!', '?', ':', ';':
-				if misplaced(b, i, 1) {
-					return true
+		start := i
+		if k < len(runs) && int(runs[k].Start) == i && runs[k].plain(b) {
+			w := runs[k].Spell(b)
+			n := int(runs[k].End) - i
+			i += n
+			is := whole
+			if i-run >= minBase64 && (w.capital() || w.hex() || n < i-run) {
+				yes = true
+			}
+			if (n == 2 || n == 8) && w.hex() {
+				is |= hexPair
+				if pairs++; pairs >= minPairs {
+					yes = true
 				}
-			case '%':
-				if i+2 < len(b) && isHexDigit(b[i+1]) && isHexDigit(b[i+2]) {
-					return true
+			} else {
+				pairs = 0
+			}
+			if n == 1 {
+				sorts[k] = is
+				k++
+				if singles++; singles >= minSpaced {
+					yes = true
 				}
-			case '\\':
-				return true
-			case '&':
-				if i+2 < len(b) && (b[i+1] == '#' || isAlpha(b[i+1])) {
-					return true
-				}
-			case '$', '@', '|':
-				if i+1 < len(b) && isAlpha(b[i+1]) {
-					if _, z := t.leet(i); z > 0 {
-						return true
+				continue
+			}
+			singles = 0
+			if n >= 3 {
+				if g := spread(w.Low, w.High); vocab.has(g) {
+					is |= common
+					ciphered = max(0, ciphered-1)
+				} else if way := vocab.turns(g); way != 0 {
+					is |= sort(way) << 2
+					if ciphered++; ciphered >= minWords-1 {
+						yes = true
 					}
 				}
 			}
-			i++
-			if wordClass[c]&inBase64 == 0 {
+			sorts[k] = is
+			k++
+		} else if c := b[i]; !isWord(c) {
+			if i++; wordClass[c]&inBase64 == 0 {
 				run = i
 			}
-			continue
-		}
-		start := i
-		if c >= utf8.RuneSelf {
-			if n := closing(b, i); n > 0 && misplaced(b, i, n) {
-				return true
+			if marksDecoder[c] && !yes {
+				yes = t.begins(start, c)
 			}
-		}
-		h := uint64(fnvOffset)
-		var has uint8
-		for i < len(b) && wordClass[b[i]]&hasAny != 0 {
-			has |= wordClass[b[i]]
-			h = (h ^ uint64(b[i]|0x20)) * fnvPrime
-			i++
-		}
-		digit, alpha, upper := has&hasDigit != 0, has&hasAlpha != 0, has&hasUpper != 0
-		high, nonhex := has&hasHigh != 0, has&hasNonhex != 0
-		n := i - start
-		if high {
-			run = i
-			if n > 2 {
-				ciphered, singles, pairs = 0, 0, 0
+			continue
+		} else {
+			if c >= utf8.RuneSelf && !yes {
+				n := closing(b, i)
+				yes = n > 0 && misplaced(b, i, n)
+			}
+			var has uint8
+			for i, has = span(b, i); k < len(runs) && int(runs[k].Start) < i; k++ {
+				sorts[k] = 0
+			}
+			digit, nonhex := has&hasDigit != 0, has&hasNonhex != 0
+			n := i - start
+			if has&hasHigh != 0 {
+				run = i
+				if n > 2 {
+					ciphered, singles, pairs = 0, 0, 0
+					continue
+				}
+			} else if i-run >= minBase64 && (digit || has&hasUpper != 0 || !nonhex || n < i-run) {
+				yes = true
+			}
+			if !nonhex && (n == 2 || n == 8) || n == 4 && digit && b[start] == '0' {
+				if pairs++; pairs >= minPairs {
+					yes = true
+				}
+			} else {
+				pairs = 0
+			}
+			if n == 1 || n == 2 && has&hasHigh != 0 {
+				if singles++; singles >= minSpaced {
+					yes = true
+				}
 				continue
 			}
-		} else if i-run >= minBase64 && (digit || upper || !nonhex || n < i-run) {
-			return true
-		}
-		if !nonhex && (n == 2 || n == 8) || n == 4 && digit && b[start] == '0' {
-			if pairs++; pairs >= minPairs {
-				return true
-			}
-		} else {
-			pairs = 0
-		}
-		if n == 1 || n == 2 && high {
-			if singles++; singles >= minSpaced {
-				return true
-			}
-			continue
-		}
-		singles = 0
-		switch {
-		case digit:
-			if alpha {
-				if _, z := t.leet(start); z > 0 {
-					return true
+			singles = 0
+			switch {
+			case digit:
+				if has&hasAlpha != 0 && !yes {
+					_, z := t.leet(start)
+					yes = z > 0
 				}
+			case n > 40:
+				ciphered = max(0, ciphered-1)
 			}
-		case n >= 3 && n <= 40 && !vocab.has(h):
-			if ciphers(b[start:i]) {
-				if ciphered++; ciphered >= minWords-1 {
-					return true
-				}
-			}
-		case n >= 3:
-			ciphered = max(0, ciphered-1)
 		}
 		if i < len(b) {
 			switch b[i] {
+			case ' ':
+				i++
+				run = i
 			case '@', '!', '|', '+', '$':
-				if _, z := t.leet(start); z > 0 {
-					return true
+				if !yes {
+					_, z := t.leet(start)
+					yes = z > 0
 				}
 			}
 		}
 	}
-	return false
+	return yes
 }
 
-// ciphers tells whether the unknown word w is a common one in rot13 or
-// reversed.
-func ciphers(w []byte) bool {
-	hr, hv := uint64(fnvOffset), uint64(fnvOffset)
-	for k := range w {
-		hr = (hr ^ uint64(rot13(w[k])|0x20)) * fnvPrime
-		hv = (hv ^ uint64(w[len(w)-1-k]|0x20)) * fnvPrime
+// marksDecoder tells the marks that begins knows.
+var marksDecoder = func() (t [256]bool) {
+	for _, c := range `.,!?:;%\&$@|` {
+		t[c] = true
 	}
-	return vocab.has(hr) || vocab.has(hv)
+	return t
+}()
+
+// begins tells whether the mark c at Bytes[i] may begin what is encoded, or
+// stands before a word as where text is written backwards.
+func (t *Text) begins(i int, c byte) bool {
+	b := t.Bytes
+	switch c {
+	case '%':
+		return i+2 < len(b) && isHexDigit(b[i+1]) && isHexDigit(b[i+2])
+	case '\\':
+		return true
+	case '&':
+		return i+2 < len(b) && (b[i+1] == '#' || isAlpha(b[i+1]))
+	case '$', '@', '|':
+		if i+1 == len(b) || !isAlpha(b[i+1]) {
+			return false
+		}
+		_, z := t.leet(i)
+		return z > 0
+	}
+	return misplaced(b, i, 1)
 }
 
 // What a word holds.

@@ -2,6 +2,7 @@ package fold
 
 import (
 	_ "embed"
+	"math/bits"
 	"strings"
 )
 
@@ -16,72 +17,133 @@ const (
 	fnvPrime  = 1099511628211
 )
 
-// vocabulary is a bit per hash (fits the first-level cache) before an exact
-// open-addressed table, read-only after init.
+// vocabulary has a bit per hash (fits the first-level cache) before each of its
+// open-addressed tables of hashes. It is read-only after init.
 type vocabulary struct {
-	bits   [1 << 11]uint64
-	table  [1 << 14]uint64
-	begins [1 << 12]uint64 // a bit per hash of the beginning of a word
+	bits       [1 << 11]uint64
+	table      [1 << 14]uint64
+	turnedBits [1 << 12]uint64
+	turned     [1 << 15]uint64 // words in rot13 and backwards; the low bits say which
+	begins     [1 << 12]uint64 // a bit per hash of the beginning of a word
 }
 
-// spread mixes a hash: the high bits of FNV over two or three letters are nearly
-// the same for all of them.
-func spread(h uint64) uint64 { return (h ^ h>>32) * 0x9E3779B97F4A7C15 }
+// What an unknown word is a common one in.
+const (
+	turnedRot uint64 = 1 << iota
+	turnedBack
+)
+
+// longest is the longest word the vocabulary holds, in bytes.
+const longest = 16
+
+// spread mixes the letters of a word of at most 16, in small, the first lowest
+// and 0 behind the last. No two words of at most 8 share a value.
+func spread(low, high uint64) uint64 {
+	g := low*0x9E3779B97F4A7C15 ^ bits.RotateLeft64(high*0xC2B2AE3D27D4EB4F, 29)
+	return (g ^ g>>32) * 0x9E3779B97F4A7C15
+}
+
+// prefixBit is the bit of vocabulary.begins that letters have whose FNV hash is
+// h: the high bits of FNV over two or three letters are nearly the same for all.
+func prefixBit(h uint64) uint64 { return (h ^ h>>32) * 0x9E3779B97F4A7C15 >> 46 }
+
+// spell is what spread takes, of a word of at most 16 bytes.
+func spell(w []byte) (low, high uint64) {
+	for i, c := range w {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if i < 8 {
+			low |= uint64(c) << (8 * i)
+		} else {
+			high |= uint64(c) << (8 * (i - 8))
+		}
+	}
+	return low, high
+}
 
 var vocab = func() *vocabulary {
 	v := &vocabulary{}
+	var turned [longest]byte
 	for w := range strings.Lines(wordList) {
-		w = strings.TrimSpace(w)
-		if w == "" {
+		w := []byte(strings.TrimSpace(w))
+		if len(w) == 0 {
 			continue
 		}
 		h := uint64(fnvOffset)
-		for i := 0; i < len(w); i++ {
-			h = (h ^ uint64(w[i])) * fnvPrime
-			g := spread(h)
-			v.begins[g>>52] |= 1 << (g >> 46 & 63)
+		for _, c := range w {
+			h = (h ^ uint64(c)) * fnvPrime
+			x := prefixBit(h)
+			v.begins[x>>6] |= 1 << (x & 63)
 		}
-		g := spread(h)
+		g := spread(spell(w))
 		x := g >> 47
 		v.bits[x>>6] |= 1 << (x & 63)
 		s := g >> 50
-		for v.table[s] != 0 && v.table[s] != h {
-			s = (s + 1) & (1<<14 - 1)
+		for v.table[s] != 0 && v.table[s] != g {
+			s = (s + 1) % (1 << 14)
 		}
-		v.table[s] = h
+		v.table[s] = g
+		for i, c := range w {
+			turned[i] = rot13(c)
+		}
+		v.turn(turned[:len(w)], turnedRot)
+		for i, c := range w {
+			turned[len(w)-1-i] = c
+		}
+		v.turn(turned[:len(w)], turnedBack)
 	}
 	return v
 }()
 
-func (v *vocabulary) has(h uint64) bool {
-	g := spread(h)
-	x := g >> 47
-	if v.bits[x>>6]&(1<<(x&63)) == 0 {
-		return false
+func (v *vocabulary) turn(w []byte, way uint64) {
+	g := spread(spell(w)) &^ 3
+	x := g >> 46
+	v.turnedBits[x>>6] |= 1 << (x & 63)
+	s := g >> 49
+	for v.turned[s] != 0 && v.turned[s]&^3 != g {
+		s = (s + 1) % (1 << 15)
 	}
-	for s := g >> 50; v.table[s] != 0; s = (s + 1) & (1<<14 - 1) {
-		if v.table[s] == h {
+	v.turned[s] = v.turned[s] | g | way
+}
+
+// has tells whether the word of hash g, see spread, is a common one.
+func (v *vocabulary) has(g uint64) bool {
+	x := g >> 47
+	return v.bits[x>>6]>>(x&63)&1 != 0 && v.finds(g)
+}
+
+func (v *vocabulary) finds(g uint64) bool {
+	for s := g >> 50; v.table[s] != 0; s = (s + 1) % (1 << 14) {
+		if v.table[s] == g {
 			return true
 		}
 	}
 	return false
 }
 
-// leads tells whether a word may begin with what hashes to h. It errs on the side
-// of yes.
+// turns tells in which ways the word of hash g is a common one.
+func (v *vocabulary) turns(g uint64) uint64 {
+	x := g >> 46
+	if v.turnedBits[x>>6]>>(x&63)&1 == 0 {
+		return 0
+	}
+	for s := g >> 49; v.turned[s] != 0; s = (s + 1) % (1 << 15) {
+		if (v.turned[s]^g)&^3 == 0 {
+			return v.turned[s] & 3
+		}
+	}
+	return 0
+}
+
+// leads tells whether a word may begin with letters whose FNV hash is h. It errs
+// on the side of yes.
 func (v *vocabulary) leads(h uint64) bool {
-	g := spread(h)
-	return v.begins[g>>52]>>(g>>46&63)&1 != 0
+	x := prefixBit(h)
+	return v.begins[x>>6]>>(x&63)&1 != 0
 }
 
 // Common tells whether the ASCII word is a common English one, in any case.
 func Common(w []byte) bool {
-	h := uint64(fnvOffset)
-	for _, c := range w {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		h = (h ^ uint64(c)) * fnvPrime
-	}
-	return vocab.has(h)
+	return len(w) <= longest && vocab.has(spread(spell(w)))
 }

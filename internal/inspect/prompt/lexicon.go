@@ -21,14 +21,28 @@ type concept uint8
 // lexicon finds concepts in a stream of tokens. Words become ids (exact, or by
 // their longest stem), ids walk a trie. It is read-only once built.
 type lexicon struct {
-	names []string
-	may   [1 << 11]uint64 // a bit per hash of a stem
-	stem  stems
-	first [1 << 11]uint64 // a bit per hash that begins an entry
-	edges edges
-	nodes []concept
-	depth int
-	inert concept // whose words carry no other concept
+	names  []string
+	may    [1 << 11]uint64 // a bit per hash of a stem
+	stem   stems
+	first  [1 << 11]uint64 // a bit per hash that begins an entry
+	marks  [512]mark       // by the low bits of the hash
+	edges  edges
+	likely [1 << 11]uint64 // a bit per node and hash that edges has
+	nodes  []node
+	depth  int
+	inert  concept // whose words carry no other concept
+}
+
+// mark is what a token of one punctuation mark has.
+type mark struct {
+	root  uint16 // the node of the entries that begin with it
+	flags uint8
+}
+
+// node is where an entry has come to.
+type node struct {
+	c     concept // of the entry that ends here, or 0
+	inner bool    // others go on
 }
 
 // stems is an open-addressed set of hashes, none of which is 0.
@@ -100,6 +114,24 @@ func (l *lexicon) begins(h uint32) bool {
 	return l.first[x>>6]&(1<<(x&63)) != 0
 }
 
+// root is the node of the entries that begin with a hash, or 0.
+func (l *lexicon) root(h uint32) uint16 {
+	if !l.begins(h) || len(l.edges) == 0 { // while it is built
+		return 0
+	}
+	return uint16(l.edges.get(0, h))
+}
+
+// follow is the node behind a node and a hash, or 0.
+func (l *lexicon) follow(node, h uint32) uint32 {
+	if x := pairBit(node, h); l.likely[x>>6]>>(x&63)&1 == 0 {
+		return 0
+	}
+	return l.edges.get(node, h)
+}
+
+func pairBit(node, h uint32) uint64 { return (uint64(node)<<32 | uint64(h)) * 0x9E3779B97F4A7C15 >> 47 }
+
 // stemMark sets stems apart from whole words of the same letters.
 const stemMark = 0x5bd1e995
 
@@ -154,17 +186,17 @@ func parseLexicon(text string) (*lexicon, error) {
 			}
 		}
 	}
-	l.nodes = make([]concept, 1, 1<<14)
+	l.nodes = make([]node, 1, 1<<14)
 	tree := map[uint64]uint32{} // node and hash to node
 	stemmed := map[uint32]struct{}{}
 	var s scan
 	s.lex = l
 	for _, e := range entries {
-		node, depth := uint32(0), 0
+		at, depth := uint32(0), 0
 		for _, part := range strings.SplitAfter(e.text, "*") {
 			part, star := strings.CutSuffix(part, "*")
 			f := fold.Get(part)
-			s.tokenize(f.Bytes)
+			s.tokenize(f.Bytes, f.Runs)
 			f.Release()
 			for i, t := range s.toks {
 				h := t.hash
@@ -172,24 +204,24 @@ func parseLexicon(text string) (*lexicon, error) {
 					stemmed[h] = struct{}{}
 					h ^= stemMark
 				}
-				if node == 0 {
+				if at == 0 {
 					x := place(h)
 					l.first[x>>6] |= 1 << (x & 63)
 				}
-				k := uint64(node)<<32 | uint64(h)
-				if node = tree[k]; node == 0 {
-					node = uint32(len(l.nodes))
-					l.nodes = append(l.nodes, 0)
-					tree[k] = node
+				k := uint64(at)<<32 | uint64(h)
+				if at = tree[k]; at == 0 {
+					at = uint32(len(l.nodes))
+					l.nodes = append(l.nodes, node{})
+					tree[k] = at
 				}
 				depth++
 			}
 		}
-		if node == 0 {
+		if at == 0 {
 			return nil, fmt.Errorf("read lexicon: entry %q is empty", e.text)
 		}
-		if l.nodes[node] == 0 {
-			l.nodes[node] = e.c
+		if n := &l.nodes[at]; n.c == 0 {
+			n.c = e.c
 		}
 		l.depth = max(l.depth, depth)
 	}
@@ -198,7 +230,18 @@ func parseLexicon(text string) (*lexicon, error) {
 	}
 	l.edges = make(edges, sparse(len(tree)))
 	for k, to := range tree {
-		l.edges.put(uint32(k>>32), uint32(k), to)
+		from, h := uint32(k>>32), uint32(k)
+		l.edges.put(from, h, to)
+		l.nodes[from].inner = true
+		x := pairBit(from, h)
+		l.likely[x>>6] |= 1 << (x & 63)
+	}
+	for i := range l.marks {
+		h := hashPunct + uint32(i-hashPunct)&511
+		l.marks[i].root = l.root(h)
+		if c := h - hashPunct; c < 128 && opens[c>>6]>>(c&63)&1 != 0 {
+			l.marks[i].flags = opensFlag
+		}
 	}
 	l.stem = make(stems, sparse(len(stemmed)))
 	for h := range stemmed {
@@ -218,34 +261,33 @@ func (l *lexicon) match(toks []token, i int) (concept, int) {
 	t := &toks[i]
 	var best concept
 	end := i
-	if l.begins(t.hash) {
-		best, end = l.walk(toks, i, t.hash)
+	if t.root != 0 {
+		best, end = l.walk(toks, i, t.root)
 	}
-	if t.stem != 0 {
-		if h := t.stem ^ stemMark; l.begins(h) {
-			if c, e := l.walk(toks, i, h); c != 0 && (e > end || best == 0) {
-				best, end = c, e
-			}
+	if t.stemRoot != 0 {
+		if c, e := l.walk(toks, i, t.stemRoot); c != 0 && (e > end || best == 0) {
+			best, end = c, e
 		}
 	}
 	return best, end
 }
 
-func (l *lexicon) walk(toks []token, i int, h uint32) (best concept, end int) {
-	node := l.edges.get(0, h)
-	for node != 0 {
+// walk goes on from the node of token i.
+func (l *lexicon) walk(toks []token, i int, root uint16) (best concept, end int) {
+	for at := uint32(root); at != 0; {
 		i++
-		if c := l.nodes[node]; c != 0 {
-			best, end = c, i
+		n := l.nodes[at]
+		if n.c != 0 {
+			best, end = n.c, i
 		}
-		if i >= len(toks) {
+		if !n.inner || i >= len(toks) {
 			break
 		}
-		next := l.edges.get(node, toks[i].hash)
+		next := l.follow(at, toks[i].hash)
 		if next == 0 && toks[i].stem != 0 {
-			next = l.edges.get(node, toks[i].stem^stemMark)
+			next = l.follow(at, toks[i].stem^stemMark)
 		}
-		node = next
+		at = next
 	}
 	return best, end
 }

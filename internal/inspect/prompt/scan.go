@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"math"
 	"unicode/utf8"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
@@ -50,6 +51,8 @@ type scan struct {
 	prog      []progress
 	lastFired []int32
 
+	recall [recallSize]recalled
+
 	rec  features // of the segment being read
 	keep bool     // record features instead of summing weights
 	out  []Unit
@@ -88,22 +91,25 @@ func blend(a uint32, b uint64) uint64 {
 // segment has at most hardSplit+shortSegment tokens of at most 11 features, and
 // as many hits of 5 more.
 type features struct {
-	at [1 << 10]uint32
-	n  int
+	at [maxFeatures]uint32
+	n  uint
 }
 
-const _ = uint(1<<10 - (hardSplit+shortSegment)*(11+5) - 4) // else it does not compile
+const maxFeatures = 1 << 10
 
-func (f *features) add(h uint32) { f.put(uint64(h) << 32) }
+const _ = uint(maxFeatures - (hardSplit+shortSegment)*(11+5) - 5) // else it does not compile
 
-func (f *features) put(x uint64) {
-	f.at[f.n&(len(f.at)-1)] = uint32(x >> (64 - tableBits))
+func (f *features) add(h uint32) {
+	f.at[f.n%maxFeatures] = h >> (32 - tableBits)
 	f.n++
 }
 
+// slot is the place in the table of the feature whose hash is x's high half.
+func slot(x uint64) uint32 { return uint32(x >> (64 - tableBits)) }
+
 // sum adds up the weights of the features from a to b. Nothing depends on a
 // look-up before it, so that the processor has many of them under way.
-func (f *features) sum(table *[tableSize]int8, a, b int) (sum int32) {
+func (f *features) sum(table *[tableSize]int8, a, b uint) (sum int32) {
 	for _, h := range f.at[a:b] {
 		sum += int32(table[h&(tableSize-1)])
 	}
@@ -131,7 +137,7 @@ const (
 
 // read fills s.units and s.fired from the folded text.
 func (s *scan) read(f *fold.Text) {
-	s.tokenize(f.Bytes)
+	s.tokenize(f.Bytes, f.Runs)
 	s.region, s.hiddenUntil, s.way = 0, 0, 0
 	s.units = s.units[:0]
 	s.hits = s.hits[:0]
@@ -203,10 +209,10 @@ func (s *scan) concepts(sg *segment) {
 	open := int(sg.first) + 3 // a clause may open after a few words
 	for i := int(sg.first); i < len(toks); i++ {
 		t := &toks[i]
-		if h := t.hash - hashPunct; h < 128 && t.kind == punctTok && opens[h>>6]>>(h&63)&1 != 0 {
+		if t.flags&opensFlag != 0 {
 			open = i + 3
 		}
-		if t.stem == 0 && !s.lex.begins(t.hash) {
+		if t.root|t.stemRoot == 0 {
 			continue
 		}
 		if c, end := s.lex.match(toks, i); c != 0 {
@@ -219,9 +225,10 @@ func (s *scan) concepts(sg *segment) {
 }
 
 // words adds the features of a segment's tokens: each alone, with the two
-// before it, and the same with concepts in the place of words.
+// before it, and the same with concepts in the place of words. How many there
+// are is kept in a register: in memory each would wait for the one before.
 func (s *scan) words(f *fold.Text, sg *segment) {
-	rec := &s.rec
+	at, n := &s.rec.at, s.rec.n
 	hits := s.hits[s.segHits:]
 	// The parts of mix that are the word's, and of the two words before it: p as
 	// they stand, q as concepts. Both begin with 1.
@@ -229,55 +236,88 @@ func (s *scan) words(f *fold.Text, sg *segment) {
 	p1, p2, q1, q2 := uint32(one), uint32(one), uint32(one), uint32(one)
 	p1Wide, q1Wide := uint64(oneWide), uint64(oneWide)
 	same1, same2 := true, true // that the word before has no concept; and the one before that
-	for i := sg.first; i < sg.last; i++ {
-		t := &s.toks[i]
-		for s.region < len(f.Regions) && uint32(f.Regions[s.region].Start) <= t.start {
-			s.hiddenUntil, s.way = uint32(f.Regions[s.region].End), f.Regions[s.region].Way
-			s.region++
+	next := uint32(math.MaxUint32)
+	if len(hits) > 0 {
+		next = hits[0].first
+	}
+	region := uint32(math.MaxUint32) // where the next begins
+	if s.region < len(f.Regions) {
+		region = uint32(f.Regions[s.region].Start)
+	}
+	toks := s.toks[sg.first:sg.last]
+	for i := range toks {
+		t := &toks[i]
+		if region <= t.start {
+			region = s.enter(f, t.start)
 		}
 		if t.start < s.hiddenUntil {
 			t.flags |= hiddenFlag
 		}
 		w, wWide := t.hash*mixLow, uint64(t.hash)*mixFirst
 		cls, clsWide, same := w, wWide, true
-		if len(hits) > 0 && hits[0].first == i {
+		if next == sg.first+uint32(i) {
 			c := uint32(hits[0].c)
-			hits = hits[1:]
+			if hits = hits[1:]; len(hits) > 0 {
+				next = hits[0].first
+			}
 			same = t.hash == 0x7000+c
 			cls, clsWide = (0x7000+c)*mixLow, uint64(0x7000+c)*mixFirst
 			if t.flags&quoteFlag != 0 {
-				rec.add(mix(seedQuote, c))
+				at[n%maxFeatures] = mix(seedQuote, c) >> (32 - tableBits)
+				n++
 			}
 			if t.flags&hiddenFlag != 0 {
-				rec.add(mix(seedHide, c+16))
+				at[n%maxFeatures] = mix(seedHide, c+16) >> (32 - tableBits)
+				n++
 			}
 		}
 		const step = 31
-		rec.put(blend(seedWord*mixLow&0xffffffff, wWide))
-		rec.put(blend(seedPair*mixLow&0xffffffff+p1*step, wWide))
-		rec.put(blend(seedSkip*mixLow&0xffffffff+p2*step, wWide))
+		at[n%maxFeatures] = slot(blend(seedWord*mixLow&0xffffffff, wWide))
+		at[(n+1)%maxFeatures] = slot(blend(seedPair*mixLow&0xffffffff+p1*step, wWide))
+		at[(n+2)%maxFeatures] = slot(blend(seedSkip*mixLow&0xffffffff+p2*step, wWide))
 		before := uint32(blend(p2, p1Wide) >> 32)
-		rec.put(blend((seedTri+before*step)*mixLow, wWide))
-		if !same || !same1 {
-			rec.put(blend(seedClass*mixLow&0xffffffff+q1*step, clsWide))
-		}
+		at[(n+3)%maxFeatures] = slot(blend((seedTri+before*step)*mixLow, wWide))
+		n += 4
 		if !same || !same1 || !same2 {
+			at[n%maxFeatures] = slot(blend(seedClass*mixLow&0xffffffff+q1*step, clsWide))
+			if !same || !same1 {
+				n++
+			}
 			before := uint32(blend(q2, q1Wide) >> 32)
-			rec.put(blend((seedC3+before*step)*mixLow, clsWide))
+			at[n%maxFeatures] = slot(blend((seedC3+before*step)*mixLow, clsWide))
+			n++
 		}
-		if t.kind == wordTok && t.end-t.start > 5 {
-			rec.add(mix(seedStem, prefix(f.Bytes, t)))
+		at[n%maxFeatures] = mix(seedStem, t.pre) >> (32 - tableBits)
+		if t.pre != 0 {
+			n++
 		}
 		if shape := t.flags & (capsFlag | digitFlag | hiddenFlag); shape != 0 {
-			rec.add(mix(seedShape, uint32(shape)))
+			at[n%maxFeatures] = mix(seedShape, uint32(shape)) >> (32 - tableBits)
+			n++
 			if t.flags&hiddenFlag != 0 {
-				rec.add(mix(seedHide, uint32(s.way)<<8|1))
+				at[n%maxFeatures] = mix(seedHide, uint32(s.way)<<8|1) >> (32 - tableBits)
+				n++
 			}
 		}
 		p2, p1, p1Wide = p1, w, wWide
 		q2, q1, q1Wide = q1, cls, clsWide
 		same2, same1 = same1, same
 	}
+	s.rec.n = n
+}
+
+// enter goes on to the last region that begins by start, and returns where the
+// one after it begins.
+func (s *scan) enter(f *fold.Text, start uint32) uint32 {
+	for s.region < len(f.Regions) {
+		r := &f.Regions[s.region]
+		if uint32(r.Start) > start {
+			return uint32(r.Start)
+		}
+		s.hiddenUntil, s.way = uint32(r.End), r.Way
+		s.region++
+	}
+	return math.MaxUint32
 }
 
 // trail adds the features of a segment's concepts, whatever lies between them,
@@ -332,9 +372,9 @@ func (s *scan) echo(u *unit) int32 {
 }
 
 // prefix hashes the first four code points of a long word.
-func prefix(b []byte, t *token) uint32 {
+func prefix(p []byte) uint32 {
 	h := uint64(fnvOffset)
-	if p := b[t.start:t.end]; len(p) > 4 && (p[0]|p[1]|p[2]|p[3]) < utf8.RuneSelf && utf8.RuneStart(p[4]) {
+	if len(p) > 4 && (p[0]|p[1]|p[2]|p[3]) < utf8.RuneSelf && utf8.RuneStart(p[4]) {
 		h = (h ^ uint64(smaller[p[0]])) * fnvPrime
 		h = (h ^ uint64(smaller[p[1]])) * fnvPrime
 		h = (h ^ uint64(smaller[p[2]])) * fnvPrime
@@ -342,8 +382,7 @@ func prefix(b []byte, t *token) uint32 {
 		return fold32(h)
 	}
 	points := 0
-	for i := t.start; i < t.end; i++ {
-		c := b[i]
+	for _, c := range p {
 		if c < 0x80 || c >= 0xC0 {
 			if points++; points > 4 {
 				break
@@ -357,7 +396,7 @@ func prefix(b []byte, t *token) uint32 {
 	return fold32(h)
 }
 
-func (s *scan) record(f *fold.Text, sg *segment, own, fired, k int) {
+func (s *scan) record(f *fold.Text, sg *segment, own uint, fired, k int) {
 	u := Unit{Tokens: int(sg.last - sg.first), TokFirst: int(sg.first), TokLast: int(sg.last)}
 	u.Feats = append([]uint32(nil), s.rec.at[:own]...)
 	u.Seam = append([]uint32(nil), s.rec.at[own:s.rec.n]...)

@@ -3,6 +3,8 @@ package prompt
 import (
 	"slices"
 	"unicode/utf8"
+
+	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
 )
 
 // A token is a word, a run of one punctuation mark, or one character of a
@@ -12,8 +14,11 @@ type token struct {
 	stem  uint32 // of its longest lexicon stem, or 0
 	start uint32 // byte offset in the folded text
 	end   uint32
-	kind  kind
-	flags uint8
+	pre   uint32 // hash of the first four letters of a word longer than five bytes, or 0
+	// the nodes of the lexicon that entries reach which begin with it, or with its stem, or 0
+	root, stemRoot uint16
+	kind           kind
+	flags          uint8
 }
 
 type kind uint8
@@ -33,6 +38,7 @@ const (
 	digitFlag                    // letters and digits mixed
 	quoteFlag                    // inside quotation marks
 	hiddenFlag                   // came out of an encoding
+	opensFlag                    // a clause may begin behind it
 )
 
 // A segment is what lies between two sentence ends.
@@ -127,9 +133,9 @@ func wordish(r rune) bool {
 }
 
 // tokenize fills s.toks and s.segs from the folded text b.
-func (s *scan) tokenize(b []byte) {
+func (s *scan) tokenize(b []byte, runs []fold.Run) {
 	toks, segs := s.toks[:0], s.segs[:0]
-	segStart := 0
+	segStart, k := 0, 0 // k counts runs
 	quoted := uint8(0)
 	for i := 0; i < len(b); {
 		mark := byte(0) // that ends the segment
@@ -153,22 +159,52 @@ func (s *scan) tokenize(b []byte) {
 			start := i
 			for i++; i < len(b) && b[i] == c; i++ {
 			}
-			h := uint32(hashPunct) + uint32(c)
+			h := hashPunct + uint32(c)
 			if i-start > 2 {
 				h += 256
 			}
 			if c == '"' {
 				quoted ^= quoteFlag
 			}
+			m := &s.lex.marks[h%512]
 			toks = toks[:len(toks)+1]
 			t := &toks[len(toks)-1]
-			t.hash, t.stem, t.start, t.end, t.kind, t.flags = h, 0, uint32(start), uint32(i), punctTok, quoted
+			t.hash, t.stem, t.start, t.end, t.pre = h, 0, uint32(start), uint32(i), 0
+			t.root, t.stemRoot, t.kind, t.flags = m.root, 0, punctTok, quoted|m.flags
 			if ends[c] && s.ends(b, i, c, toks) {
 				mark = c
 			}
 		default:
 			toks = toks[:len(toks)+1]
-			i = s.lex.word(&toks[len(toks)-1], b, i, quoted)
+			t := &toks[len(toks)-1]
+			if k < len(runs) && int(runs[k].Start) == i && runs[k].End-runs[k].Start <= recallLongest {
+				r := runs[k]
+				behind := wordEnd[b[:cap(b)][r.End]]
+				if behind != goesOn {
+					w, caps := s.known(b, r)
+					t.hash, t.stem, t.start, t.end, t.pre = w.hash, w.stem, r.Start, r.End, w.pre
+					t.root, t.stemRoot, t.kind, t.flags = w.root, w.stemRoot, wordTok, quoted|caps
+					i = int(r.End)
+					k++
+					if behind == blank && i+1 < len(b) { // else the sentence may end here
+						i++
+						continue
+					}
+					if behind != linked {
+						continue
+					}
+					if i = s.lex.link(t, b, i); i == int(r.End) {
+						continue
+					}
+				} else {
+					i = s.lex.word(t, b, i, quoted)
+				}
+			} else {
+				i = s.lex.word(t, b, i, quoted)
+			}
+			for k < len(runs) && int(runs[k].Start) < i {
+				k++
+			}
 			continue
 		}
 		if mark != 0 && len(toks)-segStart >= shortSegment {
@@ -277,18 +313,35 @@ word:
 		} else if has&isUpper != 0 && b[start] < 'a' {
 			flags |= titleFlag
 		}
-		if i < len(b) && (b[i] == ':' || b[i] == '@' || b[i] == '.') {
-			if e, mail := link(b, start, i); e > 0 {
-				i, k, hash, stem = e, linkTok, hashLink, 0
-				if mail {
-					hash = hashMail
-				}
-			}
-		}
+	}
+	pre := uint32(0)
+	if k == wordTok && i-start > 5 {
+		pre = prefix(b[start:i])
 	}
 	// Field by field: a copy of the whole would wait for each of them.
-	t.hash, t.stem, t.start, t.end, t.kind, t.flags = hash, stem, uint32(start), uint32(i), k, flags
+	t.hash, t.stem, t.start, t.end, t.pre, t.kind, t.flags = hash, stem, uint32(start), uint32(i), pre, k, flags
+	if t.root, t.stemRoot = lex.root(hash), 0; stem != 0 {
+		t.stemRoot = lex.root(stem ^ stemMark)
+	}
+	if k == wordTok && i < len(b) && (b[i] == ':' || b[i] == '@' || b[i] == '.') {
+		return lex.link(t, b, i)
+	}
 	return i
+}
+
+// link makes of the word t, which ends at i, the URL or e-mail address that it
+// begins, if it does, and returns where that ends.
+func (lex *lexicon) link(t *token, b []byte, i int) int {
+	e, mail := link(b, int(t.start), i)
+	if e == 0 {
+		return i
+	}
+	t.hash, t.stem, t.end, t.pre, t.kind = hashLink, 0, uint32(e), 0, linkTok
+	if mail {
+		t.hash = hashMail
+	}
+	t.root, t.stemRoot = lex.root(t.hash), 0
+	return e
 }
 
 // link recognises a URL or an e-mail address whose first word is b[start:i]
