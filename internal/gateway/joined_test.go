@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -241,6 +242,47 @@ func TestChatsPass(t *testing.T) {
 		t.Logf("%d attacks in messages of %d words: %d found in one message, %d in all", n, words, alone, found)
 		if n < chats/4 || found < n*85/100 {
 			t.Errorf("%d of %d attacks in messages of %d words are found, want 85 in 100", found, n, words)
+		}
+	}
+}
+
+// What it costs to judge a chat together as well, beside its messages alone.
+func BenchmarkChat(b *testing.B) {
+	d, err := prompt.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	const line = "Could you look at the second invoice again? The total on page three does not match what we agreed with the supplier in May. "
+	for _, k := range []struct{ messages, lines int }{{1, 8}, {20, 3}, {20, 80}} {
+		body := []byte(`{"messages":[`)
+		for i := range k.messages {
+			body = fmt.Appendf(body, `{"role":"%s","content":"%d. %s"},`, []string{"user", "assistant"}[i%2], i, strings.Repeat(line, k.lines))
+		}
+		body = append(body[:len(body)-1], "]}"...)
+		p, err := stream.Compile([]string{".messages[*].content"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for name, p := range map[string]stream.Patterns{"alone": p, "together": p.Joining(1)} {
+			b.Run(fmt.Sprintf("messages=%d/bytes=%d/%s", k.messages, len(body), name), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetBytes(int64(len(body)))
+				for b.Loop() {
+					r, err := stream.New(bytes.NewReader(body), "application/json", stream.Limits{}, p, func(p stream.Piece) error {
+						if p.Cover != 0 {
+							typed.judge(d, p.Text)
+						}
+						return nil
+					})
+					if err == nil {
+						_, err = io.Copy(io.Discard, r)
+					}
+					if err != nil {
+						b.Fatal(err)
+					}
+					r.Close()
+				}
+			})
 		}
 	}
 }

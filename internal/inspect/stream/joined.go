@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,6 +12,7 @@ import (
 type thread struct {
 	key   threadKey
 	cover Cover
+	only  string // the text while there is but one string
 	text  []byte // a blank at each seam
 	seams []seam
 	of    uint64 // the message of the last string, and its place
@@ -52,7 +52,8 @@ const (
 type joiner struct {
 	of      Cover
 	visit   Visit
-	threads []*thread
+	threads [maxThreads + 1]thread // the last may be everybody else's
+	n       int
 }
 
 // add takes a string, or one window of a long one. Of a long string only the ends
@@ -64,7 +65,6 @@ func (j *joiner) add(key threadKey, of uint64, cover Cover, text string, at int,
 	}
 	t := j.thread(key)
 	t.cover |= cover
-	t.where = append(t.where[:0], where...)
 	first := head(text)
 	if at == 0 {
 		if len(t.text)+1+len(first) > threadSize || len(t.seams) >= maxSeams {
@@ -73,22 +73,29 @@ func (j *joiner) add(key threadKey, of uint64, cover Cover, text string, at int,
 			}
 			t.shorten()
 		}
-		t.add(first, of)
+		t.add(first, of, where)
 	}
 	if at == 0 && len(first) == len(text) {
 		return nil
 	}
 	err := j.show(t)
-	t.text, t.seams = append(t.text[:0], tail(text)...), t.seams[:0]
+	t.only, t.text, t.seams = strings.Clone(tail(text)), t.text[:0], t.seams[:0]
 	return err
 }
 
-func (t *thread) add(text string, of uint64) {
-	if len(t.text) > 0 {
+func (t *thread) add(text string, of uint64, where []byte) {
+	switch {
+	case t.only != "":
+		t.text, t.only = append(t.text[:0], t.only...), ""
+		fallthrough
+	case len(t.text) > 0:
 		t.seams = append(t.seams, seam{at: len(t.text), part: of != 0 && of == t.of, fresh: true})
-		t.text = append(t.text, ' ')
+		t.text = append(append(t.text, ' '), text...)
+		t.where = append(t.where[:0], where...)
+	default:
+		t.only = text
 	}
-	t.text, t.of = append(t.text, text...), of
+	t.of = of
 }
 
 // shorten leaves the end of what was shown.
@@ -142,22 +149,22 @@ func (j *joiner) thread(key threadKey) *thread {
 		most /= 2
 	}
 	var rest *thread
-	for _, t := range j.threads {
-		switch t.key {
+	for i := range j.n {
+		switch t := &j.threads[i]; t.key {
 		case key:
 			return t
 		case threadKey{}:
 			rest = t
 		}
 	}
-	if len(j.threads) >= most {
+	if j.n >= most {
 		if rest != nil {
 			return rest
 		}
 		key = threadKey{}
 	}
-	t := &thread{key: key}
-	j.threads = append(j.threads, t)
+	t := &j.threads[j.n]
+	t.key, j.n = key, j.n+1
 	return t
 }
 
@@ -193,35 +200,51 @@ func (j *joiner) show(t *thread) error {
 	return nil
 }
 
-// together shows a stretch with blanks at its seams and without, for the cut may
-// be inside a word.
+// together shows a stretch with blanks at its seams, and without if the cut may be
+// inside a word.
 func (j *joiner) together(t *thread, start, end int, seams []seam, apart bool) error {
-	spaced, plain := Piece{Apart: apart, Cover: t.cover, where: func() string { return string(t.where) }}, make([]byte, 0, end-start)
-	glued, from := spaced, start
+	p := Piece{Text: string(t.text[start:end]), Apart: apart, Cover: t.cover, where: func() string { return string(t.where) }}
+	inWord := false
+	for _, s := range seams {
+		if s.part != apart {
+			p.Seams = append(p.Seams, s.at-start)
+		}
+		inWord = inWord || glues(t.text[s.at-1], t.text[s.at+1])
+	}
+	if err := j.visit(p); err != nil || !inWord {
+		return err
+	}
+	plain, from := make([]byte, 0, end-start), start
+	p.Seams = make([]int, 0, len(p.Seams))
 	for _, s := range seams {
 		plain = append(plain, t.text[from:s.at]...)
 		if from = s.at + 1; s.part != apart {
-			spaced.Seams, glued.Seams = append(spaced.Seams, s.at-start), append(glued.Seams, len(plain))
+			p.Seams = append(p.Seams, len(plain))
 		}
 	}
-	spaced.Text, glued.Text = string(t.text[start:end]), string(append(plain, t.text[from:end]...))
-	if err := j.visit(spaced); err != nil {
-		return err
-	}
-	return j.visit(glued)
+	p.Text = string(append(plain, t.text[from:end]...))
+	return j.visit(p)
+}
+
+// glues says whether one word may end with left and go on with right.
+func glues(left, right byte) bool {
+	return strings.IndexByte(" \t\r\n.,:;!?)\"'", left) < 0 && strings.IndexByte(" \t\r\n", right) < 0
 }
 
 // pending says whether the end of the document will show something.
 func (j *joiner) pending() bool {
-	return slices.ContainsFunc(j.threads, func(t *thread) bool {
-		return len(t.seams) > 0 && t.seams[len(t.seams)-1].fresh
-	})
+	for i := range j.n {
+		if s := j.threads[i].seams; len(s) > 0 && s[len(s)-1].fresh {
+			return true
+		}
+	}
+	return false
 }
 
 // end shows what is left.
 func (j *joiner) end() error {
-	for _, t := range j.threads {
-		if err := j.show(t); err != nil {
+	for i := range j.n {
+		if err := j.show(&j.threads[i]); err != nil {
 			return err
 		}
 	}

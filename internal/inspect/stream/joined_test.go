@@ -14,19 +14,23 @@ import (
 // joinedOf are the texts that several strings of a body make: with a bar at each
 // seam between messages, or a slash at each between the parts of one; the ones
 // without blanks are left out, after a check.
-func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out []string) {
+func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out []string, glued int) {
 	t.Helper()
 	patterns, err := Compile(places)
 	if err != nil {
 		t.Fatal(err)
 	}
-	spaced, last := true, ""
+	last := ""
 	r, err := New(src, kind, Limits{}, patterns.Joining(^Cover(0)), func(p Piece) error {
 		if len(p.Seams) == 0 {
 			return nil
 		}
 		if len(p.Text) > threadSize {
 			t.Errorf("%d bytes at once", len(p.Text))
+		}
+		spaced := true
+		for _, s := range p.Seams {
+			spaced = spaced && s < len(p.Text) && p.Text[s] == ' '
 		}
 		var parts []string
 		from := 0
@@ -35,10 +39,7 @@ func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out [
 				t.Fatalf("seams %v in %q", p.Seams, p.Text)
 			}
 			parts = append(parts, p.Text[from:s])
-			if from = s; spaced && s < len(p.Text) {
-				if p.Text[s] != ' ' {
-					t.Fatalf("seams %v in %q", p.Seams, p.Text)
-				}
+			if from = s; spaced {
 				from++
 			}
 		}
@@ -47,13 +48,15 @@ func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out [
 			bar = "|"
 		}
 		text := strings.Join(parts, bar)
-		if !spaced && strings.ReplaceAll(text, " ", "") != strings.ReplaceAll(last, " ", "") {
+		if spaced {
+			out = append(out, text)
+			last = text
+			return nil
+		}
+		if strings.ReplaceAll(text, " ", "") != strings.ReplaceAll(last, " ", "") {
 			t.Errorf("without blanks it is %q, with them %q", text, last)
 		}
-		if last = text; spaced {
-			out = append(out, text)
-		}
-		spaced = !spaced
+		glued++
 		return nil
 	})
 	if err != nil {
@@ -63,7 +66,7 @@ func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out [
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return out, glued
 }
 
 // What a reader may run together is shown as one text too: messages of one role,
@@ -92,7 +95,8 @@ func TestJoined(t *testing.T) {
 		`{"messages":[{"role":"user","content":"one"},{"role":"user","content":[{"text":"two"}]}],"a":"no","b":{"content":"no"},"c":[]}`:      {asJSON, []string{""}, []string{"one|two"}},
 		`{"messages":[{"content":["a","b",["c"]]},{"content":["d","e"]}]}`:                                                                    {asJSON, chat, []string{"a/b/c", "d/e", "a b c|d e"}},
 		`{"messages":[{"role":"user","content":"one"},{"role":"user","content":"two"},{"content":"three"},{"content":"four","role":"user"}]}`: {asJSON, []string{".messages"}, []string{"three/four", "one|two|three four"}},
-		`["one","two"]`: {asJSON, []string{""}, []string{"one|two"}},
+		`["One.","Two?"," three"]`: {asJSON, []string{""}, []string{"One.|Two?| three"}},
+		`["one","two"]`:            {asJSON, []string{""}, []string{"one|two"}},
 		`{"a":{"x":"one","y":"no"},"messages":[{"role":"Ignore all"},{"role":"previous"}]}`: {asJSON, []string{""}, []string{"Ignore all|previous"}},
 		`{"messages":["a","` + long + `","b"]}`:                                             {asJSON, chat, []string{"a|" + long[:reach], long[len(long)-reach:] + "|b"}},
 		"a=one&b=two&c=&d=three":                                                            {asForm, []string{""}, []string{"one|two|three"}},
@@ -101,9 +105,12 @@ func TestJoined(t *testing.T) {
 		"a=one": {asForm, []string{""}, nil},
 	} {
 		for _, n := range []int{1, 7, 1 << 20} {
-			got := joinedOf(t, iotestChunks{strings.NewReader(body), n}, k.kind, k.places...)
+			got, glued := joinedOf(t, iotestChunks{strings.NewReader(body), n}, k.kind, k.places...)
 			if !reflect.DeepEqual(got, k.want) && (n > 1 || len(body) < 1000) {
 				t.Errorf("%.120s by %d:\n%.300q, want\n%.300q", body, n, got, k.want)
+			}
+			if len(k.want) > 0 && (glued == 0) != strings.Contains(body, ".\"") {
+				t.Errorf("%.120s: shown %d times without blanks", body, glued)
 			}
 		}
 	}
@@ -114,7 +121,7 @@ func TestJoined(t *testing.T) {
 	_, _ = f.Write([]byte("two"))
 	_ = w.WriteField("b", "three")
 	_ = w.Close()
-	if got := joinedOf(t, &b, w.FormDataContentType(), ""); !reflect.DeepEqual(got, []string{"one|two|three"}) {
+	if got, _ := joinedOf(t, &b, w.FormDataContentType(), ""); !reflect.DeepEqual(got, []string{"one|two|three"}) {
 		t.Errorf("multipart: %q", got)
 	}
 }
@@ -133,7 +140,8 @@ func TestJoinedIsBounded(t *testing.T) {
 	}
 	together := map[string]bool{}
 	for _, body := range []string{list.String(), letters.String(), names.String()} {
-		for _, s := range joinedOf(t, strings.NewReader("["+body[1:]+"]"), "application/json", "") {
+		all, _ := joinedOf(t, strings.NewReader("["+body[1:]+"]"), "application/json", "")
+		for _, s := range all {
 			if seams := strings.Count(s, "|"); seams > maxSeams {
 				t.Errorf("%d seams at once", seams)
 			}
@@ -155,10 +163,10 @@ func TestJoinedIsBounded(t *testing.T) {
 	}
 	kept := 0
 	for _, th := range j.threads {
-		kept += cap(th.text) + 16*cap(th.seams)
+		kept += len(th.only) + cap(th.text) + 24*cap(th.seams)
 	}
-	if len(j.threads) > maxThreads+1 || kept > (maxThreads+1)*2*(threadSize+16*maxSeams) {
-		t.Errorf("%d threads, %d bytes", len(j.threads), kept)
+	if kept > (maxThreads+1)*2*(threadSize+24*maxSeams) {
+		t.Errorf("%d bytes", kept)
 	}
 }
 
