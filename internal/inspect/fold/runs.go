@@ -107,8 +107,8 @@ func (r Run) Spell(b []byte) (w Spelling) {
 	return w
 }
 
-// capital tells whether there is one among the letters.
-func (w *Spelling) capital() bool { return w.Raw != w.Low || w.RawHigh != w.High }
+// Capital tells whether there is one among the letters.
+func (w *Spelling) Capital() bool { return w.Raw != w.Low || w.RawHigh != w.High }
 
 // hex tells whether all letters are digits of hexadecimal.
 func (w *Spelling) hex() bool {

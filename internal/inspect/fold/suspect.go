@@ -24,7 +24,7 @@ func (t *Text) suspect() (yes bool) {
 			n := int(runs[k].End) - i
 			i += n
 			is := whole
-			if i-run >= minBase64 && (w.capital() || w.hex() || n < i-run) {
+			if i-run >= minBase64 && (w.Capital() || w.hex() || n < i-run) {
 				yes = true
 			}
 			if (n == 2 || n == 8) && w.hex() {

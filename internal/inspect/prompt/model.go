@@ -135,29 +135,33 @@ func (s *scan) best(w *Weights) window {
 	top := window{score: float32(math.Inf(-1))}
 	length, scale := &s.length, w.Scale
 	for i := range s.units {
-		u := &s.units[i]
-		sum, rules, n := u.sum, u.rule, int(u.tokens)
-		for j := i; ; {
-			m := min(n, len(inverseRoot)-1)
+		units := s.units[i:min(i+MaxUnits, len(s.units))]
+		var sum, rules float32
+		n := 0
+		for j := range units {
+			u := &units[j]
+			if j > 0 {
+				if int(u.same) >= i {
+					continue
+				}
+				if n+int(u.tokens) > MaxWindow {
+					break
+				}
+				sum += u.sum + u.seam
+				rules += u.rule
+				rules += u.rseam
+			} else {
+				sum, rules = u.sum, u.rule
+			}
+			n += int(u.tokens)
+			m := min(uint(n), uint(len(inverseRoot)-1))
 			z := length[m] + sum*inverseRoot[m]*scale
 			if rules != 0 {
 				z += max(-RuleCap, min(RuleCap, rules))
 			}
 			if z > top.score {
-				top = window{i, j + 1, z}
+				top = window{i, i + j + 1, z}
 			}
-			for j++; j < len(s.units) && j < i+MaxUnits && int(s.units[j].same) >= i; j++ {
-			}
-			if j >= len(s.units) || j >= i+MaxUnits {
-				break
-			}
-			u := &s.units[j]
-			if n += int(u.tokens); n > MaxWindow {
-				break
-			}
-			sum += u.sum + u.seam
-			rules += u.rule
-			rules += u.rseam
 		}
 	}
 	if len(s.units) == 0 {

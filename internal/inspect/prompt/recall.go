@@ -9,9 +9,8 @@ import (
 // A recalled word is one of ASCII letters that was read before: what word finds
 // out about it letter by letter, by its letters.
 type recalled struct {
-	low, high       uint64 // the letters in small, see fold.Spelling
-	hash, stem, pre uint32
-	root, stemRoot  uint16
+	low, high uint64 // the letters in small, see fold.Spelling
+	lexeme
 }
 
 const (
@@ -44,43 +43,48 @@ var wordEnd = func() (t [256]uint8) {
 	return t
 }()
 
-// known is what word says of a run of letters that is a whole word, and its
-// flags. It reads the letters together, not one by one.
-func (s *scan) known(b []byte, r fold.Run) (w *recalled, flags uint8) {
-	x := r.Spell(b)
-	w = &s.recall[(x.Low^bits.RotateLeft64(x.High*mixFirst, 32))*mixFirst>>(64-12)]
-	if w.low != x.Low || w.high != x.High {
-		s.learn(w, int(r.End-r.Start), &x)
-	}
-	// The capitals: what has the bit of a small letter in small only.
-	if up, up2 := x.Low^x.Raw, x.High^x.RawHigh; up|up2 != 0 {
-		if n := r.End - r.Start; n >= 3 && bits.OnesCount64(up)+bits.OnesCount64(up2) == int(n) {
-			flags = capsFlag
-		} else if up&0x20 != 0 {
-			flags = titleFlag
-		}
-	}
-	return w, flags
+// recallAt is the place in scan.recall that a word has.
+func recallAt(x *fold.Spelling) uint64 {
+	return (x.Low ^ bits.RotateLeft64(x.High*mixFirst, 32)) * mixFirst >> (64 - 12)
 }
 
-// learn is word for letters alone.
-func (s *scan) learn(w *recalled, n int, x *fold.Spelling) {
+const _ = uint(recallSize - 1<<12) // else it does not compile
+
+// capitals are the flags of a word that has some: what lacks the bit of a small
+// letter.
+func capitals(x *fold.Spelling) uint8 {
+	few := bits.OnesCount64(x.Low^x.Raw) + bits.OnesCount64(x.High^x.RawHigh)
+	n := (bits.Len64(x.Low) + bits.Len64(x.High) + 7) / 8
+	switch {
+	case few >= 3 && few == n:
+		return capsFlag
+	case x.Raw&0x20 == 0:
+		return titleFlag
+	}
+	return 0
+}
+
+// learn is lexicon.word for letters alone.
+func (s *scan) learn(w *recalled, x *fold.Spelling) {
 	*w = recalled{low: x.Low, high: x.High}
 	h := uint64(fnvOffset)
 	letters, more := x.Low, x.High
-	for i := range n {
+	for n := 1; letters != 0; n++ {
 		h = (h ^ letters&0xff) * fnvPrime
 		if letters >>= 8; letters == 0 {
 			letters, more = more, 0
 		}
-		if i >= 2 && s.lex.stemBit(h) {
+		if n >= 3 && s.lex.stemBit(h) {
 			if x := fold32(h); s.lex.isStem(x) {
 				w.stem = x
 			}
 		}
-		if i == 3 && n > 5 {
-			w.pre = fold32(h)
+		if n == 4 {
+			w.pre = prefixed(fold32(h))
 		}
+	}
+	if x.Low>>40 == 0 { // no sixth letter
+		w.pre = 0
 	}
 	w.hash = fold32(h)
 	if w.root = s.lex.root(w.hash); w.stem != 0 {

@@ -287,7 +287,7 @@ func (s *scan) words(f *fold.Text, sg *segment) {
 			at[n%maxFeatures] = slot(blend((seedC3+before*step)*mixLow, clsWide))
 			n++
 		}
-		at[n%maxFeatures] = mix(seedStem, t.pre) >> (32 - tableBits)
+		at[n%maxFeatures] = t.pre & (tableSize - 1)
 		if t.pre != 0 {
 			n++
 		}
@@ -363,13 +363,19 @@ var smaller = func() (t [256]byte) {
 // echo finds the unit that u repeats, in reach of a window. Sentences whose sums
 // agree are as good as the same.
 func (s *scan) echo(u *unit) int32 {
-	for k := len(s.units) - 1; k >= 0 && k > len(s.units)-MaxUnits; k-- {
-		if v := &s.units[k]; v.tokens == u.tokens && v.sum == u.sum && v.rule == u.rule {
-			return int32(k)
+	from := max(0, len(s.units)-MaxUnits+1)
+	units := s.units[from:]
+	for k := len(units) - 1; k >= 0; k-- {
+		if v := &units[k]; v.sum == u.sum && v.tokens == u.tokens && v.rule == u.rule {
+			return int32(from + k)
 		}
 	}
 	return -1
 }
+
+// prefixed is the place in the table of the feature that a long word has by the
+// hash of its beginning, and a bit beyond the table, so that it is never 0.
+func prefixed(h uint32) uint32 { return mix(seedStem, h)>>(32-tableBits) | tableSize }
 
 // prefix hashes the first four code points of a long word.
 func prefix(p []byte) uint32 {

@@ -10,15 +10,20 @@ import (
 // A token is a word, a run of one punctuation mark, or one character of a
 // script that writes no spaces.
 type token struct {
-	hash  uint32 // of the lower-case word
-	stem  uint32 // of its longest lexicon stem, or 0
+	lexeme
 	start uint32 // byte offset in the folded text
 	end   uint32
-	pre   uint32 // hash of the first four letters of a word longer than five bytes, or 0
+	kind  kind
+	flags uint8
+}
+
+// A lexeme is what a token's letters say of it, whatever their case.
+type lexeme struct {
+	hash uint32 // of the lower-case word
+	stem uint32 // of its longest lexicon stem, or 0
+	pre  uint32 // place of the feature of a long word's beginning, see prefixed, or 0
 	// the nodes of the lexicon that entries reach which begin with it, or with its stem, or 0
 	root, stemRoot uint16
-	kind           kind
-	flags          uint8
 }
 
 type kind uint8
@@ -181,9 +186,15 @@ func (s *scan) tokenize(b []byte, runs []fold.Run) {
 				r := runs[k]
 				behind := wordEnd[b[:cap(b)][r.End]]
 				if behind != goesOn {
-					w, caps := s.known(b, r)
-					t.hash, t.stem, t.start, t.end, t.pre = w.hash, w.stem, r.Start, r.End, w.pre
-					t.root, t.stemRoot, t.kind, t.flags = w.root, w.stemRoot, wordTok, quoted|caps
+					x := r.Spell(b)
+					w := &s.recall[recallAt(&x)]
+					if w.low != x.Low || w.high != x.High {
+						s.learn(w, &x)
+					}
+					t.lexeme, t.start, t.end, t.kind, t.flags = w.lexeme, r.Start, r.End, wordTok, quoted
+					if x.Capital() {
+						t.flags |= capitals(&x)
+					}
 					i = int(r.End)
 					k++
 					if behind == blank && i+1 < len(b) { // else the sentence may end here
@@ -316,7 +327,7 @@ word:
 	}
 	pre := uint32(0)
 	if k == wordTok && i-start > 5 {
-		pre = prefix(b[start:i])
+		pre = prefixed(prefix(b[start:i]))
 	}
 	// Field by field: a copy of the whole would wait for each of them.
 	t.hash, t.stem, t.start, t.end, t.pre, t.kind, t.flags = hash, stem, uint32(start), uint32(i), pre, k, flags
