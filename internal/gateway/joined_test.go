@@ -138,7 +138,7 @@ func judgeChat(t *testing.T, d inspect.Detector, messages []string) (alone, join
 		if block := v.Confidence > inspect.DefaultBlock; len(p.Seams) == 0 {
 			alone = alone || block
 		} else {
-			joined = joined || block && news(v, p, inspect.DefaultAlert)
+			joined = joined || block && news(v, inspect.User, p, inspect.DefaultAlert)
 		}
 		return nil
 	})
@@ -165,16 +165,20 @@ func TestChatsPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples, err := corpus.Load(filepath.Join("../..", corpus.Dir))
+	chats, sizes, perMille := 600, []int{2, 4, 8, 16, 32}, 0.1
+	var examples []corpus.Example
+	if err = corpus.ErrAbsent; racing {
+		chats, sizes = 30, []int{2, 8}
+	} else {
+		examples, err = corpus.Load(filepath.Join("../..", corpus.Dir))
+	}
 	if errors.Is(err, corpus.ErrAbsent) {
-		examples, err = g.Generate(1, 0.2), nil
+		// people who write like an attacker's innocent twin, in all they write
+		examples, err = slices.DeleteFunc(g.Generate(1, 0.05), func(e corpus.Example) bool { return e.Channel != "user" }), nil
+		perMille = 2
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-	chats := 600
-	if racing {
-		chats = 60
 	}
 	r := rand.New(rand.NewPCG(7, 7))
 	var innocent, attacks []string
@@ -195,7 +199,7 @@ func TestChatsPass(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	for _, k := range []int{2, 4, 8, 16, 32} {
+	for _, k := range sizes {
 		n, alone, more := 0, 0, 0
 		for i := range chats {
 			pool := innocent
@@ -215,7 +219,7 @@ func TestChatsPass(t *testing.T) {
 			}
 		}
 		t.Logf("%d chats of %d innocent messages: %d blocked for a message alone, %d more for several together", n, k, alone, more)
-		if most := 2 + n*k/5000; more > most {
+		if most := 2 + int(float64(n*k)*perMille/1000); more > most {
 			t.Errorf("%d of %d chats of %d innocent messages are blocked for what they say together, want at most %d", more, n, k, most)
 		}
 	}

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect"
 	"github.com/Nissimmiracles/openclaw/internal/inspect/stream"
@@ -37,7 +39,7 @@ func (j *judge) prompt(p stream.Piece, from sources, where func() string) error 
 	}
 	more := map[string]any{"trust": trust.String()}
 	if len(p.Seams) > 0 {
-		if !news(v, p, j.settings.Alert()) {
+		if !news(v, trust, p, j.settings.Alert()) {
 			return nil
 		}
 		more["joined"] = int64(len(p.Seams) + 1)
@@ -50,12 +52,29 @@ func (j *judge) prompt(p stream.Piece, from sources, where func() string) error 
 
 // news says whether several strings run together say what none said alone: the
 // finding goes over a seam. Most messages were not meant to be read as one text,
-// so there it takes a confidence that people would be told of.
-func news(v inspect.Verdict, p stream.Piece, alert float64) bool {
-	if !(v.Confidence <= 1) {
+// so there it takes a confidence that people would be told of, and where every
+// message is whole in itself, or not typed by anybody, a third of that doubt.
+func news(v inspect.Verdict, trust inspect.Trust, p stream.Piece, alert float64) bool {
+	switch c := v.Confidence; {
+	case !(c <= 1):
 		return true
+	case !p.Apart, c > 1-(1-alert)/3:
+		return crosses(v, p.Seams)
+	case c > alert && trust == inspect.User && !p.Tool:
+		return crosses(v, open(p))
 	}
-	return (!p.Apart || v.Confidence > alert) && crosses(v, p.Seams)
+	return false
+}
+
+// open are the seams in the middle of a sentence.
+func open(p stream.Piece) (seams []int) {
+	for _, s := range p.Seams {
+		left := strings.TrimRight(p.Text[:s], " \t\r\n)]}\"'*`»”’")
+		if last, _ := utf8.DecodeLastRuneInString(left); !strings.ContainsRune(".!?:;…。！？।؟", last) {
+			seams = append(seams, s)
+		}
+	}
+	return seams
 }
 
 // crosses says whether a finding lies on both sides of a seam.

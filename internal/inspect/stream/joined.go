@@ -203,7 +203,7 @@ func (j *joiner) show(t *thread) error {
 // together shows a stretch with blanks at its seams, and without if the cut may be
 // inside a word.
 func (j *joiner) together(t *thread, start, end int, seams []seam, apart bool) error {
-	p := Piece{Text: string(t.text[start:end]), Apart: apart, Cover: t.cover, where: func() string { return string(t.where) }}
+	p := Piece{Text: string(t.text[start:end]), Apart: apart, Tool: t.key.role == roleTool, Cover: t.cover, where: func() string { return string(t.where) }}
 	inWord := false
 	for _, s := range seams {
 		if s.part != apart {

@@ -47,6 +47,9 @@ func joinedOf(t *testing.T, src io.Reader, kind string, places ...string) (out [
 		if p.Apart {
 			bar = "|"
 		}
+		if p.Tool {
+			bar += "tool:"
+		}
 		text := strings.Join(parts, bar)
 		if spaced {
 			out = append(out, text)
@@ -95,6 +98,7 @@ func TestJoined(t *testing.T) {
 		`{"messages":[{"role":"user","content":"one"},{"role":"user","content":[{"text":"two"}]}],"a":"no","b":{"content":"no"},"c":[]}`:      {asJSON, []string{""}, []string{"one|two"}},
 		`{"messages":[{"content":["a","b",["c"]]},{"content":["d","e"]}]}`:                                                                    {asJSON, chat, []string{"a/b/c", "d/e", "a b c|d e"}},
 		`{"messages":[{"role":"user","content":"one"},{"role":"user","content":"two"},{"content":"three"},{"content":"four","role":"user"}]}`: {asJSON, []string{".messages"}, []string{"three/four", "one|two|three four"}},
+		`{"messages":[{"role":"tool","content":"one"},{"role":"function","content":"two"}]}`:                                                  {asJSON, chat, []string{"one|tool:two"}},
 		`["One.","Two?"," three"]`: {asJSON, []string{""}, []string{"One.|Two?| three"}},
 		`["one","two"]`:            {asJSON, []string{""}, []string{"one|two"}},
 		`{"a":{"x":"one","y":"no"},"messages":[{"role":"Ignore all"},{"role":"previous"}]}`: {asJSON, []string{""}, []string{"Ignore all|previous"}},

@@ -44,9 +44,10 @@ type Piece struct {
 	// Seams is set where Text is several strings run together, each of which was a
 	// piece before: a reader may take them for one text. One string ends before and
 	// the next begins at or after each seam. Apart says that they are of several
-	// messages; seams between parts of one are not listed then.
-	Seams []int
-	Apart bool
+	// messages; seams between parts of one are not listed then. Tool says that by
+	// their role a tool said them.
+	Seams       []int
+	Apart, Tool bool
 
 	where func() string
 }
