@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
-	"maps"
 	"mime"
 	"slices"
 	"strings"
@@ -144,17 +143,17 @@ func (j *judge) piece(p stream.Piece, from sources, sql, xss bool) error {
 
 func (j *judge) fields(found []inject.Found) error {
 	for _, f := range found {
-		where := f.Where
+		at := place{where: func() string { return f.Where }}
 		if f.Key {
-			where = "a name" // it is the sender's own text
+			at.where = func() string { return "a name" } // it is the sender's own text
 		}
 		if j.in.SQL {
-			if err := j.decide(f.SQL, f.Text, where, nil, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).SQL }); err != nil {
+			if err := j.decide(f.SQL, f.Text, at, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).SQL }); err != nil {
 				return err
 			}
 		}
 		if j.in.XSS {
-			if err := j.decide(f.XSS, f.Text, where, nil, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).XSS }); err != nil {
+			if err := j.decide(f.XSS, f.Text, at, func(left string) inspect.Verdict { return j.in.Fields.Field(left, f.Key).XSS }); err != nil {
 				return err
 			}
 		}
@@ -162,11 +161,17 @@ func (j *judge) fields(found []inject.Found) error {
 	return nil
 }
 
+// place is where a text stood, for the event.
+type place struct {
+	where  func() string
+	trust  inspect.Trust // of prompts
+	joined int           // of how many strings it is made
+}
+
 // decide applies the tenant's settings to a verdict: a block is a refusal whose
 // event carries rule ids, score and digest; a flag is noted and passes. The
-// client learns the kind and nothing of the rules. more is for the event beside
-// that, rest as in Settings.Decide.
-func (j *judge) decide(v inspect.Verdict, text, where string, more map[string]any, rest func(string) inspect.Verdict) error {
+// client learns the kind and nothing of the rules. rest is as in Settings.Decide.
+func (j *judge) decide(v inspect.Verdict, text string, at place, rest func(string) inspect.Verdict) error {
 	if v.Confidence <= 0 {
 		return nil
 	}
@@ -175,8 +180,13 @@ func (j *judge) decide(v inspect.Verdict, text, where string, more map[string]an
 		return nil
 	}
 	details := map[string]any{"kind": string(v.Kind), "score": int64(v.Confidence*1000 + 0.5), "rules": ruleIDs(v), "families": v.Families, "alert": alert}
-	maps.Copy(details, more)
-	if !strings.HasPrefix(where, "/") || len(where) < 64 {
+	if v.Kind == inspect.Prompt {
+		details["trust"] = at.trust.String()
+	}
+	if at.joined > 1 {
+		details["joined"] = int64(at.joined)
+	}
+	if where := at.where(); !strings.HasPrefix(where, "/") || len(where) < 64 {
 		details["field"] = where
 	}
 	if text != "" {

@@ -37,14 +37,10 @@ func (j *judge) prompt(p stream.Piece, from sources, where func() string) error 
 	if v.Confidence <= 0 { // what is no number goes on
 		return nil
 	}
-	more := map[string]any{"trust": trust.String()}
-	if len(p.Seams) > 0 {
-		if !news(v, trust, p, j.settings.Alert()) {
-			return nil
-		}
-		more["joined"] = int64(len(p.Seams) + 1)
+	if len(p.Seams) > 0 && !news(v, trust, p, j.settings.Alert()) {
+		return nil
 	}
-	return j.decide(v, p.Text, where(), more, func(left string) inspect.Verdict {
+	return j.decide(v, p.Text, place{where, trust, len(p.Seams) + 1}, func(left string) inspect.Verdict {
 		v, _ := from.judge(j.in.Prompt, left)
 		return v
 	})

@@ -317,7 +317,17 @@ func numbers(name []byte) bool {
 }
 
 func plainName(name []byte) bool {
-	return len(name) <= 8 && plainNames[strings.ToLower(string(name))]
+	var b [8]byte
+	if len(name) > len(b) {
+		return false
+	}
+	for i, c := range name {
+		if c-'A' < 26 {
+			c |= 0x20
+		}
+		b[i] = c
+	}
+	return plainNames[string(b[:len(name)])]
 }
 
 // head and tail are a text's ends, cut between characters.
