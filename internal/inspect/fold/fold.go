@@ -80,6 +80,10 @@ type Text struct {
 	Regions   []Region // decoded runs of the Hidden ways, of every depth, by Start
 	Ways      Way
 	Truncated bool // still encoded after MaxDepth
+	// Exhausted: the text grew and seemed encoded so often that reading on was
+	// refused, after MaxDepth+1 times the length of the original. What a text that
+	// does not grow asks for is never that much. Who reads it must not trust it.
+	Exhausted bool
 
 	from, to []uint32 // per byte the original extent; empty when it is the identity
 	n        int      // len of the original
@@ -121,12 +125,20 @@ func (t *Text) Fold(src string) {
 		src = src[:1<<30]
 	}
 	t.n, t.work = len(src), 0
-	t.Ways, t.Truncated = 0, false
+	t.Ways, t.Truncated, t.Exhausted = 0, false, false
 	t.Regions = t.Regions[:0]
 	t.from, t.to = t.from[:0], t.to[:0]
 	t.Bytes = append(t.Bytes[:0], src...)
 	t.plain()
-	for depth := 0; t.suspect() && t.decode(); depth++ {
+	left := (MaxDepth + 1) * (t.n + 4096)
+	for depth := 0; t.suspect(); depth++ {
+		if left -= len(t.Bytes); left < 0 {
+			t.Truncated, t.Exhausted = true, true
+			return
+		}
+		if !t.decode() {
+			return
+		}
 		t.plain()
 		if depth == MaxDepth {
 			t.Truncated = true

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"syscall"
@@ -88,6 +89,47 @@ func TestWorkIsLinear(t *testing.T) {
 		if b > 40*len(large[name])+4096 {
 			t.Errorf("%s: %d bytes are looked at for %d", name, b, len(large[name]))
 		}
+	}
+}
+
+// Only what grows and turns without end is given up on. What is merely encoded
+// deeply, as long as a piece, is read to the last layer.
+func TestExhausted(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("The quarterly report is attached. ", 700)
+	nest := func(s string, encode func(string) string, depth int) string {
+		for range depth {
+			s = encode(s)
+		}
+		return s
+	}
+	base := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	for name, s := range map[string]string{
+		"base64":    nest(long[:5600], base, MaxDepth),
+		"hex":       nest(long[:700], func(s string) string { return hex.EncodeToString([]byte(s)) }, MaxDepth),
+		"url":       strings.ReplaceAll(long, " ", "%2525252520"),
+		"ligatures": strings.Repeat("ﷺ ", 6000),
+		"turned":    strings.Repeat("cyrnfr a@b.c all w/x ", 1200),
+	} {
+		f := Get(s)
+		if f.Exhausted {
+			t.Errorf("%s is given up on", name)
+		}
+		f.Release()
+	}
+	clear := " and nothing is left out"
+	parts, r := []string{"cyrnfr ", "a@b.c ", "all ", "w/", "x", "ﷺ"}, rand.New(rand.NewPCG(1, 1))
+	var b strings.Builder
+	for b.Len() < 24<<10 {
+		b.WriteString(parts[r.IntN(len(parts))])
+	}
+	f := Get(b.String() + clear)
+	defer f.Release()
+	if !f.Exhausted || !f.Truncated {
+		t.Error("it goes on without end")
+	}
+	if !strings.HasSuffix(string(f.Bytes), clear) {
+		t.Errorf("the text is not there to be read: %q", f.Bytes[max(0, len(f.Bytes)-100):])
 	}
 }
 

@@ -17,6 +17,14 @@ import (
 	"github.com/Nissimmiracles/openclaw/internal/inspect/fold"
 )
 
+// evasiveRule names what stands for a text that grows, and decodes again and
+// again, until folding it is refused. Nobody writes that by chance, and what it
+// hides was not read: it is blocked for all but the most lenient thresholds.
+const (
+	evasiveRule       = "hidden-exhausted"
+	evasiveConfidence = 0.95
+)
+
 // modelRule names the learned model's own share among the findings.
 const modelRule = "model"
 
@@ -118,19 +126,23 @@ func next(text string, start int) int {
 	return from
 }
 
-// score finds the piece with the best window.
-func (d *Detector) score(s *scan, f *fold.Text, text string) (top window, at int) {
-	f.Fold(piece(text, 0))
-	s.read(f)
-	top = s.best(d.weights)
-	for start := next(text, 0); start > 0; start = next(text, start) {
+// score finds the piece with the best window; evasive is the first that package
+// fold gave up on, or -1.
+func (d *Detector) score(s *scan, f *fold.Text, text string) (top window, at, evasive int) {
+	evasive = -1
+	for start := 0; ; {
 		f.Fold(piece(text, start))
 		s.read(f)
-		if w := s.best(d.weights); w.score > top.score {
+		if w := s.best(d.weights); w.score > top.score || start == 0 {
 			top, at = w, start
 		}
+		if f.Exhausted && evasive < 0 {
+			evasive = start
+		}
+		if start = next(text, start); start == 0 {
+			return top, at, evasive
+		}
 	}
-	return top, at
 }
 
 // pieceTail is how much a piece may be shortened to end with a line or a
@@ -159,7 +171,7 @@ func piece(text string, start int) string {
 func (d *Detector) Score(text string) float64 {
 	f := fold.Get("")
 	s := d.scans.Get().(*scan)
-	top, _ := d.score(s, f, text)
+	top, _, _ := d.score(s, f, text)
 	d.release(s)
 	f.Release()
 	return float64(top.score)
@@ -170,7 +182,7 @@ func (d *Detector) Score(text string) float64 {
 func (d *Detector) Inspect(text string, trust inspect.Trust) inspect.Verdict {
 	f := fold.Get("")
 	s := d.scans.Get().(*scan)
-	top, at := d.score(s, f, text)
+	top, at, evasive := d.score(s, f, text)
 	v := inspect.Verdict{Kind: inspect.Prompt, Confidence: d.weights.confidence(top.score, trust)}
 	if v.Confidence > blockAbove {
 		v.Decision = inspect.Block
@@ -185,6 +197,14 @@ func (d *Detector) Inspect(text string, trust inspect.Trust) inspect.Verdict {
 			v.Findings[i].Start += at
 			v.Findings[i].End += at
 		}
+	}
+	if evasive >= 0 {
+		v.Confidence, v.Decision = max(v.Confidence, evasiveConfidence), inspect.Block
+		end := evasive + len(piece(text, evasive))
+		v.Findings = append(v.Findings, inspect.Finding{Rule: evasiveRule, Family: "obfuscation", Start: evasive, End: end, Share: 1})
+		v.Families = append(v.Families, "obfuscation")
+		slices.Sort(v.Families)
+		v.Families = slices.Compact(v.Families)
 	}
 	d.release(s)
 	f.Release()

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -337,5 +338,33 @@ func BenchmarkInspect(b *testing.B) {
 				d.Inspect(c.text, inspect.User)
 			}
 		})
+	}
+}
+
+// What folding gives up on is blocked, wherever in a text it stands, and the
+// verdict says why and where. The rest is judged as it stands.
+func TestEvasionIsBlocked(t *testing.T) {
+	t.Parallel()
+	d := detector(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	parts := []string{"cyrnfr ", "a@b.c ", "all ", "w/", "x", "ﷺ"}
+	var b strings.Builder
+	for b.Len() < pieceSize {
+		b.WriteString(parts[r.IntN(len(parts))])
+	}
+	prose := strings.Repeat(strings.Join(padding, " ")+"\n", 1+3*pieceSize/len(strings.Join(padding, " ")))
+	for name, s := range map[string]string{"alone": b.String(), "last": prose + b.String(), "first": b.String() + "\n" + prose} {
+		v := d.Inspect(s, inspect.Document)
+		i := slices.IndexFunc(v.Findings, func(f inspect.Finding) bool { return f.Rule == evasiveRule })
+		if v.Decision != inspect.Block || v.Confidence < evasiveConfidence || i < 0 || !slices.Contains(v.Families, "obfuscation") {
+			t.Errorf("%s: %+v", name, v)
+			continue
+		}
+		if f := v.Findings[i]; f.Start < 0 || f.End > len(s) || !strings.Contains(s[f.Start:f.End], "ﷺ") {
+			t.Errorf("%s: the finding is at [%d,%d)", name, f.Start, f.End)
+		}
+	}
+	if v := d.Inspect(prose, inspect.Document); v.Decision == inspect.Block {
+		t.Errorf("prose: %+v", v)
 	}
 }
