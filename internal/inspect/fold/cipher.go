@@ -218,8 +218,10 @@ func (t *Text) cipher(i, at int) (z int, way Way) {
 		}
 		var is sort
 		var has uint8
-		if at < len(runs) && int(runs[at].Start) == s && t.sorts[at]&whole != 0 {
-			is, k = t.sorts[at], int(runs[at].End)
+		if at < len(runs) && int(runs[at].Start) == s && runs[at].plain(b) && (s == 0 || !isWord(b[s-1])) {
+			if k = int(runs[at].End); k-s >= 3 {
+				is = t.sortAt(at)
+			}
 			at++
 		} else if k, has = span(b, s); has&(hasHigh|hasDigit) == 0 && k-s <= longest {
 			is = sortOf(spread(spell(b[s:k])))

@@ -43,6 +43,8 @@ const (
 	commonBack
 	// hexPair: it may be one byte or eight bits, see pairs.
 	hexPair
+	// sorted: it is none of these.
+	sorted
 )
 
 // sortOf is the sort of the word of hash g, see spread.
@@ -58,7 +60,7 @@ func sortOf(g uint64) sort {
 func (t *Text) decode() bool {
 	b := t.Bytes
 	t.work += len(b)
-	runs, sorts, at := t.Runs, t.sorts, 0 // at counts runs
+	runs, at := t.Runs, 0 // at counts runs
 	last := 0
 	var blob, spaced, pairs, run, line int // looked up to here in vain
 	t.leetLook, t.leetEnd = 0, 0
@@ -123,14 +125,15 @@ func (t *Text) decode() bool {
 			continue
 		}
 		// Most words are letters alone, and begin no blob.
-		if at < len(runs) && int(runs[at].Start) == i && sorts[at]&(whole|hexPair) == whole {
+		if at < len(runs) && int(runs[at].Start) == i {
 			e := int(runs[at].End)
 			behind := b[:cap(b)][e]
-			if n := e - i; n > 1 && n < minBase64 && leetLetter[behind] == 0 && (i < blob || !isBase64(behind)) {
+			if n := e - i; n > 1 && n < minBase64 && leetLetter[behind] == 0 && !isWord(behind) &&
+				(i < blob || !isBase64(behind)) && t.sortAt(at)&(whole|hexPair) == whole {
 				t.work += n
 				blob, pairs, spaced = max(blob, e), max(pairs, i+1), max(spaced, i+1)
 				if i < run {
-				} else if is := sorts[at]; is&common != 0 || n == 2 && t.beforeCommon(at) {
+				} else if is := t.sorts[at]; is&common != 0 || n == 2 && t.beforeCommon(at) {
 					run = e // where cipher would come to
 				} else {
 					z, way := t.cipher(i, at)
@@ -243,7 +246,7 @@ func (t *Text) decode() bool {
 
 // beforeCommon tells whether the run is one blank before a common word.
 func (t *Text) beforeCommon(at int) bool {
-	return at+1 < len(t.Runs) && t.sorts[at+1]&common != 0 && t.Runs[at+1].Start == t.Runs[at].End+1 && t.Bytes[t.Runs[at].End] == ' '
+	return at+1 < len(t.Runs) && t.Runs[at+1].Start == t.Runs[at].End+1 && t.Bytes[t.Runs[at].End] == ' ' && t.sortAt(at+1)&common != 0
 }
 
 // carry copies Bytes[a:z] and the regions inside it.

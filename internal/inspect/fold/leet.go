@@ -57,10 +57,12 @@ func (t *Text) lookForLeet(i, at int) {
 		for at < len(runs) && int(runs[at].Start) < k {
 			at++
 		}
-		if at < len(runs) && int(runs[at].Start) == k && t.sorts[at]&whole != 0 && leetLetter[b[:cap(b)][runs[at].End]] == 0 {
-			k = int(runs[at].End)
-			at++
-			continue
+		if at < len(runs) && int(runs[at].Start) == k {
+			if c := b[:cap(b)][runs[at].End]; !isWord(c) && leetLetter[c] == 0 {
+				k = int(runs[at].End)
+				at++
+				continue
+			}
 		}
 		e, has := span(b, k)
 		t.work += e - k

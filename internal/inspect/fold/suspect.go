@@ -2,8 +2,8 @@ package fold
 
 import "unicode/utf8"
 
-// suspect sorts the runs of letters, and tells in the same pass whether a decoder
-// could find anything. It errs on the side of yes, but seldom: ordinary text must
+// suspect tells in one cheap pass whether a decoder could find anything, and sorts
+// the runs of letters on the way, as far as it must look. It errs on the side of yes, but seldom: ordinary text must
 // not pay for decode.
 func (t *Text) suspect() (yes bool) {
 	t.survey()
@@ -14,11 +14,15 @@ func (t *Text) suspect() (yes bool) {
 	}
 	t.sorts = t.sorts[:len(runs)]
 	sorts := t.sorts[:len(runs)]
+	clear(sorts)
 	ciphered, singles, pairs := 0, 0, 0
 	run := 0 // where the current run of base64 characters began
 	k := 0   // counts runs
 	for i := 0; i < len(b); {
 		start := i
+		if yes { // decode sorts what it comes to
+			break
+		}
 		if k < len(runs) && int(runs[k].Start) == i && runs[k].plain(b) {
 			w := runs[k].Spell(b)
 			n := int(runs[k].End) - i
@@ -61,18 +65,17 @@ func (t *Text) suspect() (yes bool) {
 			if i++; wordClass[c]&inBase64 == 0 {
 				run = i
 			}
-			if marksDecoder[c] && !yes {
+			if marksDecoder[c] {
 				yes = t.begins(start, c)
 			}
 			continue
 		} else {
-			if c >= utf8.RuneSelf && !yes {
+			if c >= utf8.RuneSelf {
 				n := closing(b, i)
 				yes = n > 0 && misplaced(b, i, n)
 			}
 			var has uint8
 			for i, has = span(b, i); k < len(runs) && int(runs[k].Start) < i; k++ {
-				sorts[k] = 0
 			}
 			digit, nonhex := has&hasDigit != 0, has&hasNonhex != 0
 			n := i - start
@@ -123,6 +126,25 @@ func (t *Text) suspect() (yes bool) {
 		}
 	}
 	return yes
+}
+
+// sortAt is the sort of Runs[k].
+func (t *Text) sortAt(k int) sort {
+	if is := t.sorts[k]; is != 0 {
+		return is
+	}
+	b, r, is := t.Bytes, t.Runs[k], sorted
+	if r.plain(b) && (r.Start == 0 || !isWord(b[r.Start-1])) {
+		n, w := r.End-r.Start, r.Spell(b)
+		if is |= whole; (n == 2 || n == 8) && w.hex() {
+			is |= hexPair
+		}
+		if n >= 3 {
+			is |= sortOf(spread(w.Low, w.High))
+		}
+	}
+	t.sorts[k] = is
+	return is
 }
 
 // marksDecoder tells the marks that begins knows.
