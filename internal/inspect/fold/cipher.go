@@ -197,6 +197,7 @@ func (t *Text) cipher(i, at int) (z int, way Way) {
 	b, runs := t.Bytes, t.Runs
 	t.words = t.words[:0]
 	known, rot, rev := 0, 0, 0 // known counts trailing known words, not part of the run
+	row := false               // the word before has digits, too
 	end := i
 	for k := i; k < len(b); {
 		if b[k] == ' ' {
@@ -239,8 +240,17 @@ func (t *Text) cipher(i, at int) (z int, way Way) {
 				}
 				break
 			}
+			if t.work += k - s; s >= t.numbers && k <= t.numbersEnd {
+				k = t.numbersEnd // looked at before
+			} else if row {
+				t.numbersEnd = k
+			} else {
+				t.numbers, t.numbersEnd = s, k
+			}
+			row = true
 			continue
 		}
+		row = false
 		if k-s >= 3 {
 			if is&common != 0 {
 				if known++; known > 1 || len(t.words) == 0 {

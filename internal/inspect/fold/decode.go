@@ -63,7 +63,7 @@ func (t *Text) decode() bool {
 	runs, at := t.Runs, 0 // at counts runs
 	last := 0
 	var blob, spaced, pairs, run, line int // looked up to here in vain
-	t.leetLook, t.leetEnd = 0, 0
+	t.leetLook, t.leetEnd, t.numbers, t.numbersEnd = 0, 0, 0, 0
 	changed := false
 	replace := func(dec []byte, a, z int, way Way) {
 		if !changed {

@@ -96,6 +96,8 @@ type Text struct {
 	scratch    []byte
 	words      []word
 	sorts      []sort    // of each of Runs, for decode
+	numbers    int       // from here
+	numbersEnd int       // to here each word has digits
 	leetLook   int       // Bytes was looked at up to here for leet,
 	leetEnd    int       // and up to here is leet whatever it says
 	iter       norm.Iter // too large for the stack

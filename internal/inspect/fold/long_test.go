@@ -80,6 +80,8 @@ func TestWorkIsLinear(t *testing.T) {
 		return f.work
 	}
 	small, large := classes(1<<15), classes(1<<16)
+	small["numbers behind words"] = strings.Repeat("QUJD%25", 1<<15/7)
+	large["numbers behind words"] = strings.Repeat("QUJD%25", 1<<16/7)
 	for name := range small {
 		a, b := work(small[name]), work(large[name])
 		if float64(b) > 2.2*float64(a)+4096 {
