@@ -59,6 +59,13 @@ func TestSplitAttacks(t *testing.T) {
 			b, _ := json.Marshal(p)
 			return `{"messages":[{"content":` + string(b) + `}]}`
 		}},
+		"parts with roles": {"/chat/x", asJSON, func(p []string) string {
+			return `{"messages":[{"role":"user","content":[{"role":"tool","text":` + quote(p[0]) + `},{"role":"system","text":` + quote(p[1]) + `}]}]}`
+		}},
+		"blanks between": {"/chat/x", asJSON, func(p []string) string {
+			blank := strings.Repeat(" \u200b", 3000)
+			return chat(`{"role":"user","content":"\u2060"}`)([]string{p[0] + blank, blank + p[1]})
+		}},
 		"text and parts": {"/chat/x", asJSON, func(p []string) string {
 			return `{"messages":[{"content":` + quote(p[0]) + `},{"content":[{"type":"text","text":` + quote(p[1]) + `}]}]}`
 		}},

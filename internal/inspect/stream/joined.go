@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -44,7 +45,7 @@ const (
 	threadSize = 16 << 10
 	reach      = 4 << 10
 	maxSeams   = 1 << 10
-	maxThreads = 8
+	maxThreads = 16
 )
 
 // joiner gathers the strings of a document that some patterns want joined, in
@@ -60,7 +61,7 @@ type joiner struct {
 // may belong to what its neighbours say. of says which message it is a part of; 0:
 // it is one.
 func (j *joiner) add(key threadKey, of uint64, cover Cover, text string, at int, where []byte) error {
-	if strings.TrimSpace(text) == "" {
+	if text = trim(text); text == "" {
 		return nil
 	}
 	t := j.thread(key)
@@ -142,11 +143,15 @@ func (f *Fields) Add(name, value string) error { return f.join.field(name, 1, va
 func (f *Fields) End() error { return f.join.end() }
 
 // thread is the one of a key. What is found under ever new names shares one, and
-// takes no place from what stands where texts are meant to.
+// takes no place from what stands where texts are meant to, nor those under names
+// that a sender may make up from where chats have theirs.
 func (j *joiner) thread(key threadKey) *thread {
-	most := maxThreads
-	if !key.plain {
-		most /= 2
+	most := maxThreads / 4
+	switch {
+	case key.plain && (key.place == 0 || key.place == messages):
+		most = maxThreads
+	case key.plain:
+		most = maxThreads / 2
 	}
 	var rest *thread
 	for i := range j.n {
@@ -280,6 +285,14 @@ func roleOf(name string) (r role, known bool) {
 // another, and they are one place.
 var plainNames = map[string]bool{"content": true, "contents": true, "text": true, "parts": true, "value": true, "input": true, "body": true}
 
+// oneMessage says whether all that has this name is said in one message.
+func oneMessage(name []byte) bool {
+	return bytes.EqualFold(name, []byte("content")) || bytes.EqualFold(name, []byte("parts")) || bytes.EqualFold(name, []byte("text"))
+}
+
+// messages is the place of the texts of a chat whose document is a prompt.
+var messages, _ = placeOf([]byte("/messages/0/content"), false)
+
 // placeOf is a path without what numbers its elements and without the names of
 // plain texts at its end, as a hash: of all of it, or of its last name alone. It
 // says whether that end is a plain text's.
@@ -330,10 +343,32 @@ func plainName(name []byte) bool {
 	return plainNames[string(b[:len(name)])]
 }
 
-// head and tail are a text's ends, cut between characters.
+// trim leaves one of the blanks at each end of a text: a cut is no longer one if
+// enough of them keep what is left from what is right.
+func trim(s string) string {
+	a, b := strings.IndexFunc(s, seen), strings.LastIndexFunc(s, seen)
+	if a < 0 {
+		return ""
+	}
+	_, n := utf8.DecodeLastRuneInString(s[:a])
+	_, m := utf8.DecodeRuneInString(s[b:])
+	_, k := utf8.DecodeRuneInString(s[b+m:])
+	return s[a-n : b+m+k]
+}
+
+// seen says whether a character leaves a trace.
+func seen(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r > ' ' && r != 0x7F
+	}
+	return unicode.IsPrint(r) && !unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// head and tail are a text's ends, cut between characters; what is no UTF-8, as in
+// a query, is cut anywhere.
 func head(s string) string {
 	n := min(len(s), reach)
-	for n < len(s) && n > 0 && !utf8.RuneStart(s[n]) {
+	for i := 1; i < utf8.UTFMax && n < len(s) && !utf8.RuneStart(s[n]); i++ {
 		n--
 	}
 	return s[:n]
@@ -341,7 +376,7 @@ func head(s string) string {
 
 func tail(s string) string {
 	n := max(0, len(s)-reach)
-	for n < len(s) && !utf8.RuneStart(s[n]) {
+	for i := 1; i < utf8.UTFMax && n < len(s) && !utf8.RuneStart(s[n]); i++ {
 		n++
 	}
 	return s[n:]

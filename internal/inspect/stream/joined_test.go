@@ -7,6 +7,7 @@ import (
 	"mime/multipart"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,6 +82,7 @@ func TestJoined(t *testing.T) {
 		asForm = "application/x-www-form-urlencoded"
 	)
 	long := strings.Repeat("é", 20_000)
+	blanks := strings.Repeat("\u200b", 2000)
 	chat := []string{".messages[*].content"}
 	for body, k := range map[string]struct {
 		kind   string
@@ -99,6 +101,11 @@ func TestJoined(t *testing.T) {
 		`{"messages":[{"content":["a","b",["c"]]},{"content":["d","e"]}]}`:                                                                    {asJSON, chat, []string{"a/b/c", "d/e", "a b c|d e"}},
 		`{"messages":[{"role":"user","content":"one"},{"role":"user","content":"two"},{"content":"three"},{"content":"four","role":"user"}]}`: {asJSON, []string{".messages"}, []string{"three/four", "one|two|three four"}},
 		`{"messages":[{"role":"tool","content":"one"},{"role":"function","content":"two"}]}`:                                                  {asJSON, chat, []string{"one|tool:two"}},
+		`{"messages":[{"content":[{"role":"tool","text":"one"},{"role":"assistant","text":"two"}],"role":"user"}]}`:                           {asJSON, chat, []string{"one/two"}},
+		`{"messages":[{"role":"user","content":[{"role":"tool","text":"one"},{"role":"user","text":"two"}]},{"role":"tool","content":"no"}]}`: {asJSON, chat, []string{"one|tool:no", "one/two"}},
+		`{"role":"user","messages":[{"role":"user","content":"one"},{"role":"tool","content":"no"},{"role":"user","content":"two"}]}`:         {asJSON, chat, []string{"one/no/two"}},
+		`{"messages":["one","\u200b\ufe0f","two"]}`:                                                                                           {asJSON, chat, []string{"one|two"}},
+		`{"messages":["one` + blanks + `","` + blanks + `two"]}`:                                                                              {asJSON, chat, []string{"one\u200b|\u200btwo"}},
 		`["One.","Two?"," three"]`: {asJSON, []string{""}, []string{"One.|Two?| three"}},
 		`["one","two"]`:            {asJSON, []string{""}, []string{"one|two"}},
 		`{"a":{"x":"one","y":"no"},"messages":[{"role":"Ignore all"},{"role":"previous"}]}`: {asJSON, []string{""}, []string{"Ignore all|previous"}},
@@ -128,6 +135,48 @@ func TestJoined(t *testing.T) {
 	if got, _ := joinedOf(t, &b, w.FormDataContentType(), ""); !reflect.DeepEqual(got, []string{"one|two|three"}) {
 		t.Errorf("multipart: %q", got)
 	}
+}
+
+// What a chat says has threads of its own, whatever else stands beside it.
+func TestJoinedAmongNoise(t *testing.T) {
+	t.Parallel()
+	var names, chat strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&names, `"n%d":{"content":"noise","x":"noise","role":"tool"},`, i)
+	}
+	for _, s := range []string{"one", "two"} {
+		fmt.Fprintf(&chat, `,{"content":%q,"n":{"text":"noise"}}`, s)
+	}
+	for _, name := range []string{"messages", "Contents", "input"} {
+		got, _ := joinedOf(t, strings.NewReader("{"+names.String()+`"`+name+`":[`+chat.String()[1:]+`]}`), "application/json", "")
+		if !slices.Contains(got, "one|two") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// Values of a query and of headers are any bytes.
+func FuzzFields(f *testing.F) {
+	f.Add("a", strings.Repeat("\x80", 5000), "b")
+	f.Add(strings.Repeat("\xe2\x80", 5000), " ", strings.Repeat("\xf0", reach+1))
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		fields := NewFields(func(p Piece) error {
+			for _, s := range p.Seams {
+				if s <= 0 || s >= len(p.Text) {
+					t.Errorf("seams %v in %d bytes", p.Seams, len(p.Text))
+				}
+			}
+			return nil
+		})
+		for i, value := range []string{a, b, c, b, a} {
+			if err := fields.Add([]string{"", "n", "a.b"}[i%3], value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := fields.End(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // What is kept is bounded, whatever comes, and every neighbour is seen with its

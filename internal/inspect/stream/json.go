@@ -32,13 +32,19 @@ const (
 // frame is an open object or array.
 type frame struct {
 	object       bool
-	index        int    // of the element being read
-	path         int    // length of the path above it
-	keys         int    // length of the list of key hashes above it
-	serial       uint64 // sets its keys apart from other objects'
-	alive, cover Cover  // of the container
-	role         role   // of the message that it is, or is in
-	message      uint64 // which that is; 0: none
+	index        int     // of the element being read
+	path         int     // length of the path above it
+	keys         int     // length of the list of key hashes above it
+	serial       uint64  // sets its keys apart from other objects'
+	alive, cover Cover   // of the container
+	speaks       speaker // of the message that it is, or is in
+	first        speaker // the same of the outermost such message
+}
+
+// speaker is who speaks in a message, and which that is; 0: none.
+type speaker struct {
+	role    role
+	message uint64
 }
 
 // jsonParser reads one document of RFC 8259 as its bytes arrive.
@@ -126,26 +132,37 @@ func (p *jsonParser) show(text string, at int) error {
 
 // gather hands a string on to its thread. Who speaks is known if it was said
 // before. What stands in an object with a role is one message, or in what a
-// pattern covers.
+// pattern covers. Roles inside a message, which few readers look at, do not keep
+// its parts apart.
 func (p *jsonParser) gather(text string, at int, cover Cover) error {
-	var speaks role
-	var of uint64
+	var in, first speaker
 	if n := len(p.open); n > 0 {
 		f := &p.open[n-1]
 		if f.object && len(p.path)-f.path == len("/role") && bytes.EqualFold(p.path[f.path:], []byte("/role")) {
-			var known bool
-			if f.role, known = roleOf(text); known {
-				f.message = f.serial
+			if r, known := roleOf(text); known {
+				f.speaks = speaker{r, f.serial}
+				if f.first.message == 0 {
+					f.first = f.speaks
+				}
 				return nil
 			}
 		}
-		speaks, of = f.role, f.message
+		in, first = f.speaks, f.first
 	}
 	if cover == 0 {
 		return nil
 	}
 	place, plain := placeOf(p.path, cover&^p.patterns.all != 0)
-	return p.join.add(threadKey{cover, place, plain, speaks}, of, cover, text, at, p.path)
+	key, of := threadKey{cover, place, plain, in.role}, in.message
+	if of != 0 && first.message != 0 {
+		if of = first.message; first.role != in.role {
+			if err := p.join.add(key, of, cover, text, at, p.path); err != nil {
+				return err
+			}
+			key.role = first.role
+		}
+	}
+	return p.join.add(key, of, cover, text, at, p.path)
 }
 
 func invalid(what string) error { return fault.New(fault.Invalid, "%s", what) }
@@ -309,10 +326,14 @@ func (p *jsonParser) value(c byte, at int64) error {
 		p.serial++
 		f := frame{object: c == '{', index: -1, path: len(p.path), keys: len(p.hashes), serial: p.serial * 0x9E3779B97F4A7C15, alive: p.alive, cover: p.cover}
 		if n := len(p.open); n > 0 {
-			f.role, f.message = p.open[n-1].role, p.open[n-1].message
+			above := &p.open[n-1]
+			f.speaks, f.first = above.speaks, above.first
+			if f.first.message == 0 && above.object && oneMessage(p.path[above.path+1:]) {
+				f.first = speaker{f.speaks.role, f.serial}
+			}
 		}
-		if f.message == 0 && p.cover&p.join.of&^p.patterns.all != 0 { // all of what the route takes for one
-			f.message = f.serial
+		if f.speaks.message == 0 && p.cover&p.join.of&^p.patterns.all != 0 { // all of what the route takes for one
+			f.speaks.message = f.serial
 		}
 		p.open = append(p.open, f)
 		p.state = wantElement
