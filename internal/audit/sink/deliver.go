@@ -137,7 +137,7 @@ func (w *worker) settle(ctx context.Context, b *batch, r *result) (moved bool) {
 // receiver takes other events: one that takes none is wrong about us all, and
 // skipping would lose a log.
 func (w *worker) refuse(ctx context.Context, r *result) {
-	now := w.cfg.Now()
+	now, waiting := w.cfg.Now(), int64(0)
 	for _, it := range r.refused {
 		l := it.line
 		e := l.refused[it.Entry.Seq]
@@ -157,6 +157,12 @@ func (w *worker) refuse(ctx context.Context, r *result) {
 			}
 			w.cfg.Log.Error("a refused event could not be set aside, so it is not", "sink", w.spec.Name, "error", err)
 		}
+		// Beyond the heads that were known, more may have been delivered than
+		// seemed to wait: what was refused waits all the same.
+		waiting++
+		w.mu.Lock()
+		w.st.Behind = max(w.st.Behind, waiting)
+		w.mu.Unlock()
 		l.until = now.Add(grown(w.spec.FirstWait, w.spec.MostWait, e.attempts))
 		v := inTime
 		switch {

@@ -253,6 +253,8 @@ func TestHaltKeepsTheEvent(t *testing.T) {
 	bad := w.events("acme", 1, func(e *audit.Event) { e.Reason = "poison" })
 	r.awaitAll(t, w.events("globex", 10)) // others go on
 	eventually(t, "the halt is recorded", func() bool { return slices.Contains(w.said("platform"), "sink_stopped") })
+	// the announcement is on record before the state is
+	eventually(t, "the state shows it", func() bool { return w.status("siem").State == sink.Refusing })
 	if st := w.status("siem"); st.SetAside != 0 || st.Behind == 0 {
 		t.Errorf("the state is %+v", st)
 	}
