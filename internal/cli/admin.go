@@ -75,7 +75,7 @@ type adminFlags struct {
 }
 
 func (f *adminFlags) add(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&f.data, "data", "", "data folder of a running `openclaw dev`, in place of DATABASE_URL")
+	c.Flags().StringVar(&f.data, "data", "", "data `DIR` of a running openclaw dev, in place of DATABASE_URL")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return c
 }

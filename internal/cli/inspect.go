@@ -192,7 +192,7 @@ is as one that never was.`,
 	c.Flags().BoolVar(&consent, "consent", false, "whoever wrote the text agrees that it is kept")
 	c.Flags().StringVar(&request, "request", "", "id of the request that was refused")
 	c.Flags().StringVar(&in, "tenant", "", "tenant whose log holds the refusal and the appeal, by name or id")
-	c.Flags().StringVar(&f.data, "data", "", "data folder of a running `openclaw dev`, in place of DATABASE_URL")
+	c.Flags().StringVar(&f.data, "data", "", "data `DIR` of a running openclaw dev, in place of DATABASE_URL")
 	return c
 }
 
@@ -222,16 +222,21 @@ func appealed(ctx context.Context, t inside, request, dir, label string, a inspe
 // blocked finds the block of a text in the tenant's log, and the trust it was
 // judged by; empty for other kinds than prompt.
 func blocked(ctx context.Context, t inside, kind inspect.Kind, request, text string) (trust string, err error) {
-	events, _, err := t.room.Log().Events(ctx, audit.Query{Types: []audit.Type{detections[kind]}, RequestID: request, Limit: 100})
-	if err != nil {
-		return "", err
-	}
+	// clients choose their ids, and may have said one often
 	sum := sha256.Sum256([]byte(text))
-	for _, ev := range events {
-		var d struct{ Digest, Trust string }
-		if ev.Outcome == audit.Refused && json.Unmarshal(ev.Details, &d) == nil && d.Digest == hex.EncodeToString(sum[:]) {
-			return d.Trust, nil
+	q := audit.Query{Types: []audit.Type{detections[kind]}, Outcome: audit.Refused, RequestID: request, Limit: 500}
+	for more := true; more; {
+		var events []audit.Entry
+		if events, more, err = t.room.Log().Events(ctx, q); err != nil {
+			return "", err
 		}
+		for _, ev := range events {
+			var d struct{ Digest, Trust string }
+			if q.After = ev.Seq; json.Unmarshal(ev.Details, &d) == nil && d.Digest == hex.EncodeToString(sum[:]) {
+				return d.Trust, nil
+			}
+		}
+		more = more && len(events) > 0
 	}
 	return "", hint(fmt.Errorf("the log of %s holds no %s block of this text under that request", t.room.Scope().Name(), kind), "the text has to be the one that was refused, byte for byte")
 }
