@@ -42,9 +42,12 @@ func (j *judge) inspectUpstream(p *passage) error {
 // part judges a part of the request that is not its body.
 func (j *judge) part(want upstream.Inspection) error {
 	where := func() string { return want.Field }
-	together := stream.NewFields(func(p stream.Piece) error { return j.prompt(p, sourceOf(want), where) })
-	value := func(name, text string) error {
-		err := j.text(text, false, want)
+	show := func(p stream.Piece) error { return j.prompt(p, sourceOf(want), where) }
+	together := stream.NewFields(show)
+	value := func(name, text string, alone bool) (err error) {
+		if alone {
+			err = j.text(text, false, want)
+		}
 		if err == nil && j.in.Prompt != nil && slices.Contains(want.For, "prompt") {
 			err = together.Add(name, text)
 		}
@@ -57,23 +60,37 @@ func (j *judge) part(want upstream.Inspection) error {
 			if err := j.text(name, true, want); err != nil {
 				return err
 			}
-			return value(name, text)
+			return value(name, text, true)
 		}); err != nil {
 			return err
 		}
 	case "path":
 		return j.text(j.x.Request.URL.Path, false, want)
 	case "header":
-		for sent, values := range j.x.Request.Header {
-			if !sameHeader(sent, name) {
-				continue
-			}
-			for _, v := range values {
-				if err := value("", v); err != nil {
-					return err
-				}
+		var sent []string
+		for s := range j.x.Request.Header {
+			if sameHeader(s, name) {
+				sent = append(sent, s)
 			}
 		}
+		slices.Sort(sent)
+		all := func(alone bool) error {
+			for _, s := range sent {
+				for _, v := range j.x.Request.Header[s] {
+					if err := value("", v, alone); err != nil {
+						return err
+					}
+				}
+			}
+			return together.End()
+		}
+		if err := all(true); err != nil || len(sent) < 2 {
+			return err
+		}
+		// which of two spellings a reader takes first, nobody here knows
+		slices.Reverse(sent)
+		together = stream.NewFields(show)
+		return all(false)
 	}
 	return together.End()
 }
