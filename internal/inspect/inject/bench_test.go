@@ -90,6 +90,12 @@ func hostile(n int) map[string]string {
 		"layers":    rep("%25(%25%25{{<%25a%25%25%25;{{"),
 		"unordered": random("'", "%25", "&a", "[", "{{", "a"),
 		"row-lines": rep(";;\n*/"),
+		"signs":     rep("'-"),
+		"signs-25":  rep("'-'=%2525"),
+		"calls":     rep("*\x00if("),
+		"arguments": rep("eval(\x00"),
+		"nul":       random("\x00", "1", "&&", "%", "'", "&&", "{{", "1'", "'"),
+		"glued":     random("&#37;", "*/", "data:", "'(", "'1", "eval(", "x,", "](", "eval(", "''", "'", "~"),
 	}
 }
 

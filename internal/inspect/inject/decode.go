@@ -44,57 +44,71 @@ func (v *view) origin(start, end int) (int, int) {
 // dst came from, through prev (nil: identity).
 func decodePass(dst []byte, off []int32, s string, prev []int32) ([]byte, []int32, bool) {
 	changed := false
-	at := func(i int) int32 {
-		if prev == nil {
-			return int32(i)
-		}
-		return prev[i]
-	}
-	dst, off = slices.Grow(dst, len(s)), slices.Grow(off, len(s)+1)
+	// What is decoded is never longer than what it was.
+	n, o := len(dst), len(off)
+	dst, off = slices.Grow(dst, len(s))[:n+len(s)], slices.Grow(off, len(s)+1)[:o+len(s)+1]
 	for i := 0; i < len(s); {
-		c := s[i]
-		if !maybeCoded[c] {
-			j := i + 1
-			for j < len(s) && !maybeCoded[s[j]] {
-				j++
-			}
-			dst = append(dst, s[i:j]...)
-			if prev != nil {
-				off = append(off, prev[i:j]...)
-			} else {
-				for k := i; k < j; k++ {
-					off = append(off, int32(k))
-				}
-			}
-			i = j
+		c, next := s[i], byte(0)
+		if i+1 < len(s) {
+			next = s[i+1]
+		}
+		from := int32(i)
+		if prev != nil {
+			from = prev[i]
+		}
+		if codedBy[c]&codedNext[next] == 0 {
+			dst[n], off[o] = c, from
+			n, o, i = n+1, o+1, i+1
 			continue
 		}
-		r, n := decodeOne(s, i)
-		if n == 0 {
-			dst, off = append(dst, c), append(off, at(i))
-			i++
+		r, took := decodeOne(s, i)
+		if took == 0 {
+			dst[n], off[o] = c, from
+			n, o, i = n+1, o+1, i+1
 			continue
 		}
 		changed = true
 		if r != 0 {
-			before := len(dst)
-			dst = appendRune(dst, r)
-			for range len(dst) - before {
-				off = append(off, at(i))
+			before := n
+			n = len(appendRune(dst[:n], r))
+			for range n - before {
+				off[o] = from
+				o++
 			}
 		}
-		i += n
+		i += took
 	}
-	off = append(off, at(len(s)))
-	return dst, off, changed
+	off[o] = int32(len(s))
+	if prev != nil {
+		off[o] = prev[len(s)]
+	}
+	return dst[:n], off[:o+1], changed
 }
 
-// maybeCoded are the bytes with which something encoded begins.
-var maybeCoded = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c == '%' || c == '\\' || c == '&' || c == 0 || c >= 0x80
+// codedBy and codedNext have a bit in common where a byte may begin something
+// encoded and the one behind it may go on with it: most of a row of signs stands
+// for itself, which the two tell without asking for each sign.
+var codedBy, codedNext = func() (by, next [256]uint8) {
+	const percent, backslash, amp, alone = 1, 2, 4, 8
+	by['%'], by['\\'], by['&'], by[0] = percent, backslash, amp, alone
+	for c := range next {
+		if c >= 0x80 {
+			by[c] = alone
+		}
+		next[c] = alone
+		b := byte(c)
+		if isHex(b) || b|0x20 == 'u' {
+			next[c] |= percent
+		}
+		switch b {
+		case 'x', 'X', 'u', 'U', '0', '1':
+			next[c] |= backslash
+		}
+		if b == '#' || isLetter(b) && b < 0x80 && len(entitiesBy[b&31].list) > 0 {
+			next[c] |= amp
+		}
 	}
-	return t
+	return by, next
 }()
 
 // appendRune writes r; a decoded byte above 0x7f stays a byte, for it may be
@@ -172,16 +186,31 @@ func decodeBackslash(s string, i int) (rune, int) {
 
 func isOctal(c byte) bool { return c-'0' < 8 }
 
-// entities are the named references that matter to an attack.
-var entities = []struct {
+type entity struct {
 	name string
 	r    rune
-}{
+}
+
+// entities are the named references that matter to an attack.
+var entities = []entity{
 	{"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"amp", '&'}, {"colon", ':'}, {"lpar", '('}, {"rpar", ')'},
 	{"tab", '\t'}, {"newline", '\n'}, {"nbsp", ' '}, {"equals", '='}, {"semi", ';'}, {"sol", '/'}, {"bsol", '\\'},
 	{"comma", ','}, {"period", '.'}, {"grave", '`'}, {"num", '#'}, {"excl", '!'}, {"lbrace", '{'}, {"rbrace", '}'},
 	{"lcub", '{'}, {"rcub", '}'}, {"lsqb", '['}, {"rsqb", ']'}, {"dollar", '$'}, {"percnt", '%'}, {"ast", '*'}, {"plus", '+'}, {"zerowidthspace", 0},
 }
+
+// entitiesBy are entities by their first letter, with the lengths that occur.
+var entitiesBy = func() (t [32]struct {
+	lens uint32
+	list []entity
+}) {
+	for _, e := range entities {
+		by := &t[e.name[0]&31]
+		by.lens |= 1 << len(e.name)
+		by.list = append(by.list, e)
+	}
+	return t
+}()
 
 func decodeEntity(s string, i int) (rune, int) {
 	if i+2 >= len(s) {
@@ -195,7 +224,14 @@ func decodeEntity(s string, i int) (rune, int) {
 		end++
 	}
 	name := s[i+1 : end]
-	for _, e := range entities {
+	if len(name) == 0 {
+		return 0, 0
+	}
+	known := &entitiesBy[name[0]&31]
+	if known.lens>>len(name)&1 == 0 {
+		return 0, 0
+	}
+	for _, e := range known.list {
 		if equalFold(name, e.name) {
 			if end < len(s) && s[end] == ';' {
 				return e.r, end + 1 - i

@@ -78,14 +78,21 @@ type scan struct {
 	n    int // tokens held
 	base int // tokens shifted out: 0 means toks[0] is the text's first
 	// semiTo is what follows the row of semicolons met last in these tokens.
-	semiTo int
-	hits   [ruleCount]hit
-	dirty  bool
-	views  [maxDepth + 4]view
-	bufs   [maxDepth + 4][]byte
-	offs   [maxDepth + 4][]int32
-	x      xssState
-	work   int // bytes and tokens looked at, for the test that it is linear
+	semiTo    int
+	gen       uint32             // of these tokens; what was read of others is not true of them
+	whole     [window]read       // operands by the token they begin at
+	single    [window]read       // the same without sums
+	closes    [window + 1]uint16 // see pair
+	closesGen uint32
+	passed    int // tokens looked at for want of closes
+	anchors   [window]uint16
+	hits      [ruleCount]hit
+	dirty     bool
+	views     [maxDepth + 4]view
+	bufs      [maxDepth + 4][]byte
+	offs      [maxDepth + 4][]int32
+	x         xssState
+	work      int // bytes and tokens looked at, for the test that it is linear
 }
 
 var pool = sync.Pool{New: func() any { return new(scan) }}

@@ -63,7 +63,7 @@ func namesOf[V any](m map[string]V) *names {
 
 func (n *names) may(w string) bool { return n[ends(w)]&(1<<min(len(w), 63)) != 0 }
 
-var sinkNames, handlerNames = namesOf(sinkScore), namesOf(eventNames)
+var sinkNames, handlerNames, tagNames, closeNames = namesOf(sinkScore), namesOf(eventNames), namesOf(tagScore), namesOf(closeScore)
 
 // lowered copies s in lower case into buf, at most len(buf) bytes.
 func lowered(buf *[40]byte, s string) []byte {

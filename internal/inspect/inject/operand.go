@@ -32,8 +32,31 @@ var endToken = token{}
 // stringMax is how many tokens a literal may hold to be seen as one.
 const stringMax = 14
 
+// read is an operand that was read: where it ends and its type, true while gen
+// is the scan's, which changes with the tokens.
+type read struct {
+	gen uint32
+	end uint16
+	typ operandType
+}
+
 // operand reads the operand that begins at token i: where it ends, and its type.
+// In a row of quotes and signs each quote asks for the operands behind all of the
+// next ones, and so do they; hence each is read once.
 func (s *scan) operand(i int) (int, operandType) {
+	if uint(i) >= uint(s.n) {
+		return i, oNone
+	}
+	m := &s.whole[i]
+	if m.gen == s.gen {
+		return int(m.end), m.typ
+	}
+	end, typ := s.readOperand(i)
+	*m = read{s.gen, uint16(end), typ}
+	return end, typ
+}
+
+func (s *scan) readOperand(i int) (int, operandType) {
 	i, typ := s.operandOne(i)
 	for range 8 { // a sum, a concatenation
 		t := s.at(i)
@@ -55,7 +78,21 @@ func (s *scan) operand(i int) (int, operandType) {
 	return i, typ
 }
 
+// operandOne reads an operand without the sums and concatenations it is part of.
 func (s *scan) operandOne(i int) (int, operandType) {
+	if uint(i) >= uint(s.n) {
+		return i, oNone
+	}
+	m := &s.single[i]
+	if m.gen == s.gen {
+		return int(m.end), m.typ
+	}
+	end, typ := s.readOne(i)
+	*m = read{s.gen, uint16(end), typ}
+	return end, typ
+}
+
+func (s *scan) readOne(i int) (int, operandType) {
 	for range 8 {
 		t := s.at(i)
 		if t.kind != tLP && t.kind != tOp && t.id != kNot && t.id != kBinary && t.id != kAll {
@@ -126,43 +163,68 @@ func (s *scan) stringFrom(i int) (int, operandType) {
 	return i, oNone
 }
 
+// Groups are passed only if they close within so many tokens.
+const (
+	callMax  = 40
+	groupMax = 48
+)
+
 // skipCall passes the parenthesis at i and its partner, if near.
-func (s *scan) skipCall(i int) int {
-	depth := 0
-	for j := i; j < i+40; j++ {
-		s.work++
-		switch s.at(j).kind {
-		case tLP:
-			depth++
-		case tRP:
-			if depth--; depth == 0 {
-				return j + 1
-			}
-		case tEnd:
-			return j
-		}
-	}
-	return i + 40
-}
+func (s *scan) skipCall(i int) int { return s.skip(i, i+1, callMax) }
 
 // skipGroup passes everything up to the parenthesis that closes the group
 // around i.
-func (s *scan) skipGroup(i int) int {
-	depth := 1
-	for j := i; j < i+48; j++ {
-		s.work++
-		switch s.at(j).kind {
-		case tLP:
-			depth++
-		case tRP:
-			if depth--; depth == 0 {
-				return j + 1
+func (s *scan) skipGroup(i int) int { return s.skip(i, i, groupMax) }
+
+// skip passes the parenthesis that closes the group around token in, if it is
+// one of the n tokens from i; i is in these tokens.
+func (s *scan) skip(i, in, n int) int {
+	if s.passed < s.n {
+		depth := 1
+		for j := in; j < min(i+n, s.n); j++ {
+			s.work++
+			s.passed++
+			switch s.toks[j].kind {
+			case tLP:
+				depth++
+			case tRP:
+				if depth--; depth == 0 {
+					return j + 1
+				}
 			}
-		case tEnd:
-			return j
+		}
+	} else {
+		if s.closesGen != s.gen {
+			s.pair()
+		}
+		if j := int(s.closes[in]); j < min(i+n, s.n) {
+			return j + 1
 		}
 	}
-	return i + 48
+	return min(i+n, s.n)
+}
+
+// pair finds for every token which parenthesis closes the group around it; s.n
+// stands for none. In a row of calls each would look for its own anew; in prose,
+// where few ask, looking is cheaper, so this waits until as many tokens as there
+// are were passed.
+func (s *scan) pair() {
+	s.closesGen = s.gen
+	s.work += s.n
+	none := uint16(s.n)
+	s.closes[s.n] = none
+	for i := s.n - 1; i >= 0; i-- {
+		at := s.closes[i+1]
+		switch s.toks[i].kind {
+		case tRP:
+			at = uint16(i)
+		case tLP:
+			if at != none {
+				at = s.closes[at+1]
+			}
+		}
+		s.closes[i] = at
+	}
 }
 
 // isCmp says whether a comparison stands at i, and where its right side begins.

@@ -120,10 +120,13 @@ func text_(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) 
 // join what they parted: UN/**/ION.
 func (s *scan) uncomment(v *view, slot int) (*view, bool) {
 	t := v.text
+	if len(t) > maxDecoded || !strings.Contains(t, "/*") {
+		return nil, false
+	}
 	buf, off := s.bufs[slot][:0], s.offs[slot][:0]
 	found := false
 	for i := 0; i < len(t); {
-		if t[i] == '/' && i+3 < len(t) && t[i+1] == '*' && t[i+2] != '!' && len(t) <= maxDecoded {
+		if t[i] == '/' && i+3 < len(t) && t[i+1] == '*' && t[i+2] != '!' {
 			end := -1
 			for j := i + 2; j+1 < len(t); j++ {
 				s.work++

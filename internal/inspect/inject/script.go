@@ -52,7 +52,7 @@ func (s *scan) sink(t string, i int) {
 		score = 0.7 * weight
 	case s.afterQuote(t, j):
 		score = 0.92 * max(weight, 0.7)
-	case taint(t, i):
+	case s.taint(t, i):
 		score = 0.75 * weight
 	case weight == 1 && t[i] == '`':
 		score = 0.75
@@ -100,50 +100,63 @@ func (s *scan) afterQuote(t string, j int) bool {
 	if q < 0 || q >= j || j-q > 32 {
 		return false
 	}
-	glue := false
+	glue := uint8(0)
 	for k := q + 1; k < j; k++ {
-		switch c := t[k]; {
-		case c == ';' || c == '+' || c == '-' || c == '*' || c == '/' || c == '|' || c == '&' || c == ',' || c == '^' || c == '%' || c == '>' || c == '<' || c == '?' || c == ':' || c == '=' || c == '!' || c == '~' || c == '\n':
-			glue = true
-		case c == '}' || c == ')' || c == ']':
-			glue = true
-		case c <= ' ' || c == '(' || c == '{' || c == '[' || c == '\\':
-		default:
+		between := glueBytes[t[k]]
+		if between == 0 {
 			return false
 		}
+		glue |= between
 	}
-	return glue
+	return glue&gluing != 0
 }
 
-// taint says whether the arguments at i name what a script steals.
-func taint(t string, i int) bool {
-	for k := i; k < len(t) && k < i+48; k++ {
-		switch t[k] | 0x20 {
-		case 'd':
-			if hasFold(t, k, "document.") {
-				return true
-			}
-		case 'c':
-			if hasFold(t, k, "cookie") {
-				return true
-			}
-		case 's':
-			if hasFold(t, k, "string.fromcharcode") {
-				return true
-			}
-		case 'a':
-			if hasFold(t, k, "atob(") || k > i+1 && hasFold(t, k, "alert(") {
-				return true
-			}
-		case 'x':
-			if hasFold(t, k, "xss") {
-				return true
-			}
-		case 'l':
-			if hasFold(t, k, "location.") || hasFold(t, k, "localstorage") {
-				return true
-			}
+const (
+	gluing   = 1 << iota // ends a literal or goes on with an expression
+	harmless             // may stand beside
+)
+
+var glueBytes = func() (t [256]uint8) {
+	for c := range byte(' ' + 1) {
+		t[c] = harmless
+	}
+	for _, c := range []byte("({[\\") {
+		t[c] = harmless
+	}
+	for _, c := range []byte(";+-*/|&,^%><?:=!~\n})]") {
+		t[c] = gluing
+	}
+	return t
+}()
+
+// taint says whether the arguments at i name what a script steals. Calls come in
+// their order, so what one found clean the next does not read again.
+func (s *scan) taint(t string, i int) bool {
+	k, end := max(i, s.x.cleanTo), min(len(t), i+48)
+	for ; k < end; k++ {
+		s.work++
+		if taints(t, i, k) {
+			break
 		}
+	}
+	s.x.cleanTo = max(k, s.x.cleanTo)
+	return k < end
+}
+
+func taints(t string, i, k int) bool {
+	switch t[k] | 0x20 {
+	case 'd':
+		return hasFold(t, k, "document.")
+	case 'c':
+		return hasFold(t, k, "cookie")
+	case 's':
+		return hasFold(t, k, "string.fromcharcode")
+	case 'a':
+		return hasFold(t, k, "atob(") || k > i+1 && hasFold(t, k, "alert(")
+	case 'x':
+		return hasFold(t, k, "xss")
+	case 'l':
+		return hasFold(t, k, "location.") || hasFold(t, k, "localstorage")
 	}
 	return false
 }
@@ -171,22 +184,17 @@ func joins(c byte) bool {
 // indirect judges calls of a name in parentheses or brackets: (alert)(1),
 // top["al"+"ert"](1).
 func (s *scan) indirect(t string, i, j int) {
-	closer := t[j-1]
-	opener := byte('(')
+	closer, k := t[j-1], s.x.lastOpen
 	if closer == ']' {
-		opener = '['
+		k = s.x.lastList
 	}
-	k := j - 2
-	for k > 0 && j-k < 48 && t[k] != opener {
-		k--
-	}
-	if k < 0 || t[k] != opener {
+	if k < 0 || j-k > 48 {
 		return
 	}
 	inner := t[k+1 : j-1]
 	var buf [40]byte
 	if closer == ')' {
-		if w := sinkScore[string(lowered(&buf, inner))]; w > 0.6 {
+		if inner != "" && sinkNames.may(inner) && sinkScore[string(lowered(&buf, inner))] > 0.6 {
 			s.note(rSink, 0.88, k, i+1)
 		}
 		return
@@ -252,8 +260,12 @@ func (s *scan) template(t string, i int) {
 	if arithmetic(inner) {
 		s.note(rTemplate, 0.85, start, end)
 	}
-	for k := 0; k < len(inner); k++ {
-		for _, w := range templateBy[inner[k]] {
+	for k := 0; k+1 < len(inner); k++ {
+		by := &templateBy[inner[k]]
+		if by.next>>(inner[k+1]&31)&1 == 0 {
+			continue
+		}
+		for _, w := range by.words {
 			if hasFold(inner, k, w) {
 				s.note(rTemplate, 0.85, start, end)
 				return
@@ -262,12 +274,20 @@ func (s *scan) template(t string, i int) {
 	}
 }
 
-// templateBy is templateWords by their first byte, in either case.
-var templateBy = func() (t [256][]string) {
+// templateBy is templateWords by their first byte, in either case, with five bits
+// of the bytes that come second.
+var templateBy = func() (t [256]struct {
+	next  uint32
+	words []string
+}) {
+	add := func(c byte, w string) {
+		t[c].next |= 1 << (w[1] & 31)
+		t[c].words = append(t[c].words, w)
+	}
 	for _, w := range templateWords {
-		t[w[0]] = append(t[w[0]], w)
+		add(w[0], w)
 		if w[0]-'a' < 26 {
-			t[w[0]-0x20] = append(t[w[0]-0x20], w)
+			add(w[0]-0x20, w)
 		}
 	}
 	return t

@@ -20,15 +20,34 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 			s.n++
 		}
 		to := s.n
-		s.semiTo = 0
+		s.semiTo, s.passed = 0, 0
+		if s.gen++; s.gen == 0 { // what four billion windows ago was read is not true
+			s.whole, s.single = [window]read{}, [window]read{}
+			s.gen = 1
+		}
 		if !over {
 			to -= lookAhead
 		}
 		s.work += s.n
-		for i := from; i < to; i++ {
-			if anchorKinds>>s.toks[i].kind&1 != 0 {
-				s.anchor(i)
+		// Which tokens are anchors no processor foresees: they are listed without
+		// asking, and then visited.
+		n, i := 0, from
+		if s.base == 0 {
+			if s.n > 0 && s.toks[0].kind == tCmp {
+				s.leadingCmp()
 			}
+			for ; i < min(to, firstNumbers); i++ {
+				s.anchors[n] = uint16(i)
+				n += int(anchorKinds >> s.toks[i].kind & 1)
+			}
+		}
+		for k := range s.toks[i:max(i, to)] {
+			t := &s.toks[i+k]
+			s.anchors[n] = uint16(i + k)
+			n += (int((t.flag|fAlways)&anchorFlags[t.kind&31]) + 0xff) >> 8
+		}
+		for _, i := range s.anchors[:n] {
+			s.anchor(int(i))
 		}
 		if over || s.settled(rNone+1, rTag) {
 			return
@@ -42,7 +61,21 @@ func (s *scan) sqlScan(v *view, plusSpace bool) {
 }
 
 // anchorKinds are the tokens at which a rule may begin.
-const anchorKinds = 1<<tKey | 1<<tLogic | 1<<tQuote | 1<<tNum | 1<<tSemi | 1<<tVar | 1<<tDollar | 1<<tLC | 1<<tCmp
+const anchorKinds = 1<<tKey | 1<<tLogic | 1<<tQuote | 1<<tNum | 1<<tSemi | 1<<tVar | 1<<tDollar | 1<<tLC
+
+// firstNumbers is among how many tokens a number may be the first of a text.
+const firstNumbers = 8
+
+// anchorFlags are the flags of which an anchor has one, past the first tokens.
+var anchorFlags = func() (t [32]flag) {
+	for k := range t {
+		if anchorKinds>>k&1 != 0 {
+			t[k] = fAlways
+		}
+	}
+	t[tQuote], t[tNum] = fOdd|fIntra, fInline
+	return t
+}()
 
 // anchor runs the rules that begin at token i.
 func (s *scan) anchor(i int) {
@@ -57,7 +90,7 @@ func (s *scan) anchor(i int) {
 			s.breakout(i)
 		}
 	case tNum:
-		if s.base == 0 && i < 8 && s.firstAt(i) {
+		if s.base == 0 && i < firstNumbers && s.firstAt(i) {
 			s.number(i)
 		}
 		if t.flag&fInline != 0 && i > 0 && s.toks[i-1].kind == tKey {
@@ -71,10 +104,6 @@ func (s *scan) anchor(i int) {
 		s.mongo(i)
 	case tLC:
 		s.mongoBrace(i)
-	case tCmp:
-		if i == 0 && s.base == 0 {
-			s.leadingCmp()
-		}
 	}
 }
 

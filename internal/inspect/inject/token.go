@@ -40,7 +40,7 @@ const (
 	fOdd                     // an odd quote of its kind: it may close a literal that is not ours
 	fUpper                   // a keyword in capitals
 	fInline                  // a /* comment */ stands before it
-	fClosed                  // nothing follows but what a comment would swallow
+	fAlways                  // no token has it: what anchors of some kinds need not have
 )
 
 type token struct {
@@ -67,6 +67,7 @@ const (
 	bDigit
 	bQuote
 	bPunct
+	bSign // punctuation that means the same whatever follows
 )
 
 var byteClass = func() (t [256]uint8) {
@@ -80,6 +81,8 @@ var byteClass = func() (t [256]uint8) {
 			t[c] = bLetter
 		case c == '\'' || c == '"' || c == '`':
 			t[c] = bQuote
+		case punctKind[c] >= tLP && punctKind[c] != tCmp && c != ':' || c == '~' || c == '^' || c == '%':
+			t[c] = bSign
 		default:
 			t[c] = bPunct
 		}
@@ -132,6 +135,10 @@ func (l *lexer) next(t *token) {
 		case bQuote:
 			t.flag = f
 			l.quote(t, i)
+			return
+		case bSign:
+			t.flag, t.kind, t.ch, t.start, t.end = f, punctKind[c], c, int32(i), int32(i+1)
+			l.pos = i + 1
 			return
 		}
 		if c == '+' && l.plusSpace {

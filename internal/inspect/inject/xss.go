@@ -8,6 +8,9 @@ type xssState struct {
 	anyQuote  bool
 	braceTo   int // templates before this place were judged
 	symbolsTo int // runs of symbols before this place were judged
+	cleanTo   int // nothing that taints stands before this place, from the last call on
+	lastOpen  int // where the last "(" stands, or -1
+	lastList  int // where the last "[" stands, or -1
 }
 
 var xssAnchor = func() (t [256]bool) {
@@ -21,7 +24,7 @@ var xssAnchor = func() (t [256]bool) {
 // and ahead.
 func (s *scan) xssScan(v *view) {
 	s.view = v
-	s.x = xssState{open: -1, odd: -1}
+	s.x = xssState{open: -1, odd: -1, lastOpen: -1, lastList: -1}
 	t := v.text
 	s.work += len(t)
 	seen := 0
@@ -44,12 +47,14 @@ func (s *scan) xssScan(v *view) {
 			s.scheme(t, i)
 		case '(':
 			s.sink(t, i)
+			s.x.lastOpen = i
 		case '`':
 			s.sink(t, i)
 			s.x.anyQuote = true
 		case '{':
 			s.template(t, i)
 		case '[':
+			s.x.lastList = i
 			s.symbols(t, i)
 		case '\'', '"':
 			s.quoteMark(t, i, c)
@@ -132,9 +137,15 @@ func (s *scan) tag(t string, i int) {
 		return // a < base
 	}
 	if closing {
-		if sc := closeScore[string(name)]; sc > 0 && !space {
+		if space || !closeNames.may(t[j:end]) {
+			return
+		}
+		if sc := closeScore[string(name)]; sc > 0 {
 			s.note(rMarkup, sc, i, end)
 		}
+		return
+	}
+	if !tagNames.may(t[j:end]) {
 		return
 	}
 	score := tagScore[string(name)]
