@@ -18,14 +18,14 @@ func trust(s *sample) inspect.Trust {
 	switch {
 	case s.Channel == "user":
 		return inspect.User
-	case documents[plainSource(s.Source)]:
+	case s.Channel == "document" || documents[plainSource(s.Source)]:
 		return inspect.Document
 	}
 	return inspect.Tool
 }
 
 // prior is the share of attacks at which a confidence means what it says.
-const prior = 0.2
+const prior = 0.155
 
 // points are scores with their weights, ready to be calibrated.
 type points struct {

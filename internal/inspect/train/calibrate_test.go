@@ -86,7 +86,8 @@ func TestReliability(t *testing.T) {
 	for i := range js {
 		js[i].p = prior
 	}
-	if r := reliability(js)["user"]; r.ECE > 1 || r.Texts[int(prior*relBins)] != len(js) || math.Abs(r.Share[int(prior*relBins)]-100*prior) > 1 {
+	bin := int(math.Floor(prior * relBins))
+	if r := reliability(js)["user"]; r.ECE > 1 || r.Texts[bin] != len(js) || math.Abs(r.Share[bin]-100*prior) > 1 {
 		t.Errorf("honest confidences: %+v", r)
 	}
 	for i := range js {

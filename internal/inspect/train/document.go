@@ -46,6 +46,7 @@ func document(b Baseline, d *prompt.Detector) string {
 	p("### By encoding\n\nThe row `disguised` above, taken apart. An encoding is seen through if the text beneath is recognised, so what is missed in the clear is missed here as well.\n\n")
 	table("encoding", b.Encodings)
 	p("%s", languages(b))
+	p("%s", written(b))
 	p("%s", overdefence(b))
 	p("%s", reliabilityTable(b))
 	p("%s", aims(b))
@@ -79,10 +80,46 @@ func languages(b Baseline) string {
 	return w.String()
 }
 
+// written lists what is found and stopped of the texts written by hand.
+func written(b Baseline) string {
+	var w strings.Builder
+	all := b.Written["all"]
+	fmt.Fprintf(&w, "### Texts written by hand\n\n%d attacks and %d innocent texts in %d languages (`internal/inspect/corpus/written`), composed one by one for this project by authors who knew neither the rules nor the weights: a third of the attacks blatant, a third plain, a third sly, and innocent texts as near to an attack in words as they could honestly be. The authors are language models given different tasks, so the texts are alike in taste, and texts of one author in different languages often share an idea; each is judged by weights and a curve that saw nothing of its author nor of the others on the same of three shelves. **These rows are what to expect of attacks nobody collected**; the sources above are easier, for they hold attacks that became known. They count neither in the macro figures nor in the pool.\n\n", all.Attacks, all.Benign, len(b.Tongues)+1)
+	table := func(head string, rows map[string]Figures) {
+		fmt.Fprintf(&w, "| %s | attacks | recall | R@1%% | innocent | FPR | AUC | regexes: recall | FPR |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n", head)
+		var names []string
+		for k := range rows {
+			names = append(names, k)
+		}
+		sort.Strings(names)
+		for _, k := range names {
+			f := rows[k]
+			fmt.Fprintf(&w, "| %s | %d |", k, f.Attacks)
+			if f.Attacks > 0 {
+				fmt.Fprintf(&w, " %.1f | %.1f |", f.Recall, f.At1)
+			} else {
+				w.WriteString(" – | – |")
+			}
+			fmt.Fprintf(&w, " %d | %.2f |", f.Benign, f.FPR)
+			if f.Attacks > 0 {
+				fmt.Fprintf(&w, " %.3f | %.1f |", f.AUC, f.RegexRecall)
+			} else {
+				w.WriteString(" – | – |")
+			}
+			fmt.Fprintf(&w, " %.2f |\n", f.RegexFPR)
+		}
+		w.WriteString("\n")
+	}
+	table("author", b.Written)
+	w.WriteString("The same by language, English left out:\n\n")
+	table("language", b.Tongues)
+	return w.String()
+}
+
 // overdefence lists how many innocent texts full of trigger words pass.
 func overdefence(b Baseline) string {
 	var w strings.Builder
-	w.WriteString("### Over-defence\n\nInnocent texts full of the words attacks use (`internal/inspect/train/data`), written by hand for judging only. No generator makes them, nothing trains or calibrates on them; they are judged by the weights that ship. The first set was written before the grammars of personas, errands, detours, tasks and innocent sentences: 82.5 passed before the last of these was written, with its mistakes known, so it flatters now. The second was written when all grammars stood. Which of its texts fail was never looked at; grammars changed twice more after it (extraction, Tagalog, a few words; then everyday requests, written with mistakes on the first set known), and the share of attacks assumed and the weight of innocent requests were chosen with its total in view.\n\n| texts | number | pass | the 24 regexes |\n|---|---:|---:|---:|\n")
+	w.WriteString("### Over-defence\n\nInnocent texts full of the words attacks use (`internal/inspect/train/data`), for judging only. No generator makes them, nothing trains or calibrates on them; they are judged by the weights that ship. The first set was written before the grammars of personas, errands, detours, tasks and innocent sentences, and its mistakes were read: it flatters. Which texts of the second fail was never looked at, but settings were chosen with its total in view, the weight decay, the passes and the share of attacks assumed the last time. The third was written last, by an author who knew neither the other sets nor the detector; nothing was chosen by it, and no text of it was read.\n\n| texts | number | pass | the 24 regexes |\n|---|---:|---:|---:|\n")
 	var names []string
 	for k := range b.Pleas {
 		names = append(names, k)
@@ -99,7 +136,7 @@ func overdefence(b Baseline) string {
 // reliabilityTable says what a confidence is worth.
 func reliabilityTable(b Baseline) string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "### What a confidence means\n\nShare of attacks among the texts of each range of confidence, every source weighing the same and attacks making up one text in %.0f of each trust level. The curves are fitted without the source they are judged on; error is the mean distance between confidence and share (expected calibration error, in points).\n\n| confidence |", 1/prior)
+	fmt.Fprintf(&w, "### What a confidence means\n\nShare of attacks among the texts of each range of confidence, every source weighing the same and attacks making up one text in %.1f of each trust level, texts written by hand among them. The curves are fitted without the source they are judged on; error is the mean distance between confidence and share (expected calibration error, in points).\n\n| confidence |", 1/prior)
 	levels := []string{"user", "document", "tool"}
 	for _, l := range levels {
 		fmt.Fprintf(&w, " %s: texts | attacks |", l)

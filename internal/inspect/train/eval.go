@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -50,7 +51,10 @@ type Baseline struct {
 	OtherRecall float64 `json:"other_languages_recall"`
 	OtherFPR    float64 `json:"other_languages_fpr"`
 	// the over-defence set, by trust level and for all
-	Pleas       map[string]Figures     `json:"over_defence"`
+	Pleas map[string]Figures `json:"over_defence"`
+	// texts written by hand, by author, and by language of the others than English
+	Written     map[string]Figures     `json:"written"`
+	Tongues     map[string]Figures     `json:"written_languages"`
 	Reliability map[string]Reliability `json:"reliability"`
 	Texts       float64                `json:"texts_per_cpu_second"`
 	Regex       float64                `json:"regex_texts_per_cpu_second"`
@@ -119,7 +123,7 @@ func rowOf(j *judged) string {
 
 func evaluate(r *result) Baseline {
 	js := r.folds
-	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}, Encodings: map[string]Figures{}, Languages: map[string]Figures{}, Pleas: map[string]Figures{}, Reliability: reliability(js)}
+	b := Baseline{Sources: map[string]Figures{}, Families: map[string]Figures{}, Encodings: map[string]Figures{}, Languages: map[string]Figures{}, Pleas: map[string]Figures{}, Written: map[string]Figures{}, Tongues: map[string]Figures{}, Reliability: reliability(slices.Concat(js, r.apart))}
 	langs := map[string][]*judged{}
 	sources, fams, ways := map[string][]*judged{}, map[string][]*judged{}, map[string][]*judged{}
 	var neg, pos []float64
@@ -186,6 +190,22 @@ func evaluate(r *result) Baseline {
 	}
 	for k, v := range kinds {
 		b.Pleas[k] = figures(v, line, neg)
+	}
+	authors, tongues := map[string][]*judged{}, map[string][]*judged{}
+	for i := range r.apart {
+		j := &r.apart[i]
+		for _, k := range []string{"all", strings.TrimPrefix(j.Source, corpus.WrittenPrefix)} {
+			authors[k] = append(authors[k], j)
+		}
+		if j.Lang != "en" {
+			tongues[j.Lang] = append(tongues[j.Lang], j)
+		}
+	}
+	for k, v := range authors {
+		b.Written[k] = figures(v, line, neg)
+	}
+	for k, v := range tongues {
+		b.Tongues[k] = figures(v, line, neg)
 	}
 	round := func(v float64) float64 { return math.Round(10*v) / 10 }
 	b.Macro = Figures{Attacks: len(pos), Benign: len(neg), Recall: round(recalls / nr), FPR: math.Round(100*fprs/nf) / 100, At1: round(at1 / nr),

@@ -28,7 +28,7 @@ type options struct {
 	models     int
 }
 
-var defaults = options{epochs: 4, rate: 0.35, l2: 3e-3, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 2, models: 3}
+var defaults = options{epochs: 5, rate: 0.35, l2: 4e-4, rateR: 0.05, l2R: 1e-3, seed: 7, hard: 2, models: 3}
 
 func newLinear(rules int) *linear {
 	return &linear{w: make([]float32, table), g: make([]float32, table), rw: make([]float32, rules), rg: make([]float32, rules)}
@@ -151,10 +151,14 @@ func repeats(s *sample, sum, rule []float32, i, j int) bool {
 
 // The weight of a text falls with how many of its kind there are, but not below
 // leastWeight; that of a generated innocent request, whose kind has the most and
-// the most various, not below innocentWeight.
+// the most various, not below innocentWeight. What is written by hand weighs the
+// same whatever its number; of its attacks many are sly, and at the weight of the
+// rest would shout too loud. Those after a prompt say what they want.
 const (
 	leastWeight    = 0.3
 	innocentWeight = 1.0
+	writtenWeight  = 1.0
+	slyWeight      = 0.5
 )
 
 // fit is the mean of as many models as o.models, which differ in their seeds.
@@ -168,7 +172,8 @@ func fit(samples []sample, use func(*sample) bool, o options, rules int) *linear
 }
 
 // fit trains on the samples chosen by use, in rounds: after the first, the
-// windows the model itself would pick join the set.
+// windows the model itself would pick join the set. Of a sly attack that would be
+// any of its sentences, so those written by hand stay whole.
 func (mean *average) fit(samples []sample, use func(*sample) bool, o options, rules int) {
 	r := rand.New(rand.NewPCG(o.seed, 1))
 	wanted := use
@@ -180,6 +185,12 @@ func (mean *average) fit(samples []sample, use func(*sample) bool, o options, ru
 		}
 	}
 	weight := func(s *sample) float32 {
+		if strings.HasPrefix(s.Source, corpus.WrittenPrefix) {
+			if s.Label == 1 && s.Family != "system_prompt_extraction" {
+				return slyWeight
+			}
+			return writtenWeight
+		}
 		least := leastWeight
 		if s.Label == 0 && s.Source == "generated" && s.Channel == "user" {
 			least = innocentWeight
@@ -204,7 +215,7 @@ func (mean *average) fit(samples []sample, use func(*sample) bool, o options, ru
 				continue
 			}
 			z, a, b := m.best(s)
-			if s.Label == 0 && z > -2.5 || s.Label == 1 && z < 3 && s.first == 0 && s.last == len(s.units) {
+			if s.Label == 0 && z > -2.5 || s.Label == 1 && z < 3 && s.first == 0 && s.last == len(s.units) && !strings.HasPrefix(s.Source, corpus.WrittenPrefix) {
 				ws = append(ws, cut(s, a, b, weight(s)))
 			}
 		}

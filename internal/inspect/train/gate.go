@@ -31,6 +31,10 @@ func readBaseline() (b Baseline, err error) {
 	return b, nil
 }
 
+// checkModels is how many models check trains for the mean of what ships: one
+// moves the figures by less than the slack, at a third of the time.
+const checkModels = 1
+
 // check compares with the baseline and returns an error naming what worsened.
 func check(r *result) error {
 	old, err := readBaseline()
@@ -89,6 +93,14 @@ func compare(old, now Baseline) (bad []string) {
 			continue
 		}
 		one("over-defence "+k, o, n)
+	}
+	for k, o := range old.Written {
+		n, ok := now.Written[k]
+		if !ok {
+			bad = append(bad, "written by hand, "+k+": missing")
+			continue
+		}
+		one("written by hand, "+k, o, n)
 	}
 	for k := range old.Languages {
 		if _, ok := now.Languages[k]; !ok {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -20,11 +21,13 @@ type judged struct {
 	p float64
 }
 
-// result is what a cross-validation found: every corpus text judged by a model
-// and a curve that saw nothing of its source, and the model and the curves that
-// ship, by which the over-defence set is judged.
+// result is what a cross-validation found: every corpus text and every text
+// written by hand judged by a model and a curve that saw nothing of its source or
+// author, and the model and the curves that ship, by which the over-defence set
+// is judged.
 type result struct {
 	folds  []judged
+	apart  []judged // written by hand
 	ships  *linear
 	curves [3]prompt.Curve
 	pleas  []judged
@@ -33,11 +36,9 @@ type result struct {
 // crossValidate scores every corpus text by a model trained on all other
 // sources and the generated texts. The model that ships is the one that holds
 // out validateOnly.
-func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (*result, error) {
+func crossValidate(samples []sample, d *prompt.Detector, o options) (*result, error) {
 	var out []judged
 	var ships *linear
-	o := defaults
-	o.seed = seed
 	var names []string
 	seen := map[string]bool{}
 	for i := range samples {
@@ -58,29 +59,40 @@ func crossValidate(samples []sample, d *prompt.Detector, seed uint64) (*result, 
 		})
 	}
 	wait.Wait()
+	var apart []judged
 	for k, g := range names {
 		m := models[k]
 		if g == validateOnly {
 			ships = m
 		}
 		for i := range samples {
-			if s := &samples[i]; group(s.Source) == g {
-				z, _, _ := m.best(s)
-				out = append(out, judged{sample: s, z: float64(z)})
+			s := &samples[i]
+			if group(s.Source) != g {
+				continue
+			}
+			z, _, _ := m.best(s)
+			j := judged{sample: s, z: float64(z)}
+			if !strings.HasPrefix(g, corpus.WrittenPrefix) {
+				out = append(out, j)
+			} else if plainSource(s.Source) == s.Source {
+				apart = append(apart, j)
 			}
 		}
 	}
 	// The curve that turns a score into a confidence is made without the group
 	// it is judged on, like the weights.
+	pool := slices.Concat(out, apart)
 	for _, g := range names {
-		curves := calibrate(out, g)
-		for i := range out {
-			if j := &out[i]; group(j.Source) == g {
-				j.p = curves[trust(j.sample)].At(float32(j.z))
+		curves := calibrate(pool, g)
+		for _, js := range [][]judged{out, apart} {
+			for i := range js {
+				if j := &js[i]; group(j.Source) == g {
+					j.p = curves[trust(j.sample)].At(float32(j.z))
+				}
 			}
 		}
 	}
-	r := &result{folds: out, ships: ships, curves: calibrate(out, "")}
+	r := &result{folds: out, apart: apart, ships: ships, curves: calibrate(pool, "")}
 	var err error
 	r.pleas, err = plead(d, ships, r.curves)
 	return r, err

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/Nissimmiracles/openclaw/internal/inspect/corpus"
@@ -35,6 +36,7 @@ func main() {
 	seed := flag.Uint64("seed", defaultSeed, "seed of the generators and of training")
 	scale := flag.Float64("scale", 1, "how many texts to generate, times the grammars' own counts")
 	l2 := flag.Float64("l2", float64(defaults.l2), "weight decay of the table")
+	flag.IntVar(&defaults.models, "models", defaults.models, "seeds whose mean is taken")
 	flag.IntVar(&defaults.epochs, "epochs", defaults.epochs, "passes over the windows")
 	flag.Parse()
 	defaults.l2 = float32(*l2)
@@ -66,7 +68,12 @@ func run(verb, dir string, seed uint64, scale float64) error {
 	if verb != "weights" && verb != "all" && verb != "eval" && verb != "check" && verb != "folds" {
 		return fmt.Errorf("unknown verb %q: want weights, eval, all, check, doc or folds", verb)
 	}
-	r, err := crossValidate(samples, d, seed)
+	o := defaults
+	o.seed = seed
+	if verb == "check" {
+		o.models = checkModels
+	}
+	r, err := crossValidate(samples, d, o)
 	if err != nil {
 		return err
 	}
@@ -74,7 +81,9 @@ func run(verb, dir string, seed uint64, scale float64) error {
 		return check(r)
 	}
 	report(os.Stdout, r.folds)
-	if err := writeScores(append(r.folds, r.pleas...)); err != nil {
+	report(os.Stdout, r.apart)
+	report(os.Stdout, r.pleas)
+	if err := writeScores(slices.Concat(r.folds, r.apart, r.pleas)); err != nil {
 		return err
 	}
 	if verb == "weights" || verb == "all" {
@@ -101,6 +110,11 @@ func gather(d *prompt.Detector, dir string, seed uint64, scale float64) ([]sampl
 		return nil, err
 	}
 	made := g.Generate(seed, scale)
+	written, err := corpus.Written()
+	if err != nil {
+		return nil, err
+	}
+	made = append(made, written...)
 	r := rand.New(rand.NewPCG(seed, 2))
 	hidden := corpus.Disguised(r, made, len(made)/6)
 	var plain []corpus.Example

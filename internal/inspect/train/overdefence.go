@@ -17,6 +17,8 @@ var (
 	overdefence1 string
 	//go:embed data/overdefence2.txt
 	overdefence2 string
+	//go:embed data/overdefence3.txt
+	overdefence3 string
 )
 
 const overdefenceSource = "overdefence"
@@ -27,14 +29,17 @@ type plea struct {
 	trust          inspect.Trust
 }
 
-// pleas reads both sets.
+// pleas reads all sets.
 func pleas() ([]plea, error) {
-	first, err := readPleas(overdefence1, "first set")
-	if err != nil {
-		return nil, err
+	var all []plea
+	for _, set := range []struct{ name, text string }{{"first set", overdefence1}, {"second set", overdefence2}, {"third set", overdefence3}} {
+		ps, err := readPleas(set.text, set.name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ps...)
 	}
-	second, err := readPleas(overdefence2, "second set")
-	return append(first, second...), err
+	return all, nil
 }
 
 func readPleas(text, set string) ([]plea, error) {

@@ -31,9 +31,13 @@ type window struct {
 func plainSource(source string) string { return strings.TrimSuffix(source, corpus.Suffix) }
 
 // group names the sources that are held out together: those that share texts
-// or an author must be, and small ones are, to train fewer models.
+// or an author must be, and small ones are, to train fewer models. Texts written
+// by hand are held out by shelves of several authors.
 func group(source string) string {
 	source = plainSource(source)
+	if author, ok := strings.CutPrefix(source, corpus.WrittenPrefix); ok {
+		return corpus.WrittenPrefix + corpus.Shelf(author)
+	}
 	switch {
 	case strings.HasPrefix(source, "gpteacher"):
 		return "gpteacher"
