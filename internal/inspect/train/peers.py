@@ -28,17 +28,23 @@ def name(row):
     return "disguised" if row["source"].endswith("+disguised") else row["source"]
 
 
+def share(hits):
+    return round(100 * sum(hits) / len(hits), 1)
+
+
 def figures(rows, hit):
-    recall, fpr, pleas = collections.defaultdict(list), collections.defaultdict(list), []
+    recall, fpr, pleas, by_hand = collections.defaultdict(list), collections.defaultdict(list), [], ([], [])
     for row, h in zip(rows, hit):
         if row["source"] == "overdefence":
             pleas.append(h)
+        elif row["source"].startswith("written:"):
+            by_hand[row["label"]].append(h)
         elif row["label"]:
             recall[name(row)].append(h)
         else:
             fpr[name(row)].append(h)
     mean = lambda d, least: 100 * sum(sum(v) / len(v) for v in d.values() if len(v) >= least) / sum(len(v) >= least for v in d.values())
-    return {"recall": round(mean(recall, 5), 1), "fpr": round(mean(fpr, 20), 2), "over_defence": round(100 - 100 * sum(pleas) / len(pleas), 1)}
+    return {"recall": round(mean(recall, 5), 1), "fpr": round(mean(fpr, 20), 2), "hand_recall": share(by_hand[1]), "hand_fpr": share(by_hand[0]), "over_defence": round(100 - share(pleas), 1)}
 
 
 def main():

